@@ -1,0 +1,100 @@
+"""Every state and label of the record, named once (standard library only)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Label(StrEnum):
+    """What became of a trial. Each comes with a machine-readable reason and exact numbers."""
+
+    BASELINE = "baseline"
+    KEEP = "keep"
+    PROVISIONAL = "provisional"
+    DISCARD = "discard"
+    PREFLIGHT_CRASH = "preflight_crash"
+    CRASH = "crash"
+    SIZE_BLOCKED = "size_blocked"
+    TRAIN_BUDGET_OVERRUN = "train_budget_overrun"
+    EVAL_BUDGET_OVERRUN = "eval_budget_overrun"
+    DISQUALIFIED = "disqualified"
+    INVALID_RESULT = "invalid_result"
+    RULE_VIOLATION = "rule_violation"
+    HARNESS_ABORT = "harness_abort"
+
+
+VALID = "valid"  # an outcome that nothing has been compared with yet; the keep rule turns it into a label
+
+#: Labels whose trial has a score that may be compared.
+SCORED_LABELS = frozenset({Label.BASELINE, Label.KEEP, Label.PROVISIONAL, Label.DISCARD})
+
+#: Labels that are not counted as trials of the search.
+UNCOUNTED_LABELS = frozenset({Label.BASELINE, Label.HARNESS_ABORT})
+
+
+class TrialState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+class EvaluationState(StrEnum):
+    """A work order for an evaluator: queued, then leased, then measured, then judged."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    MEASURED = "measured"
+    JUDGED = "judged"
+    CANCELLED = "cancelled"
+
+
+class Purpose(StrEnum):
+    """Why a source tree is measured. Only ``trial`` decides a label."""
+
+    TRIAL = "trial"
+    SEALED = "sealed"
+
+
+class CampaignState(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINALISING = "finalising"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+#: States in which a campaign still holds slots or will ask for more.
+LIVE_CAMPAIGN_STATES = frozenset({CampaignState.RUNNING, CampaignState.PAUSED, CampaignState.FINALISING})
+
+
+class Direction(StrEnum):
+    LOWER = "lower"
+    HIGHER = "higher"
+
+    def better(self, candidate: float, incumbent: float) -> bool:
+        """True when ``candidate`` is strictly better; NaN is never better."""
+        return candidate < incumbent if self is Direction.LOWER else candidate > incumbent
+
+
+class LineagePolicy(StrEnum):
+    SHARED = "shared"
+    OWN_ROLE = "own-role"
+    NONE = "none"
+
+
+class KeepRule(StrEnum):
+    STRICT = "strict"
+
+
+class EventKind(StrEnum):
+    CAMPAIGN_LAUNCHED = "campaign_launched"
+    CAMPAIGN_STATE = "campaign_state"
+    SESSION_STARTED = "session_started"
+    SESSION_ENDED = "session_ended"
+    TRIAL_SUBMITTED = "trial_submitted"
+    TRIAL_STARTED = "trial_started"
+    TRIAL_RETRIED = "trial_retried"
+    TRIAL_FINISHED = "trial_finished"
+    SEALED_MEASURED = "sealed_measured"
