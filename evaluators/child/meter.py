@@ -1,0 +1,73 @@
+"""Deterministic compute units: every torch operator is charged by its shapes, never by a clock.
+
+Cost of one operator = its floating point operations by torch's own registry + 20 per output element + 200,000 for the
+call. The weights were fitted so that units follow CPU seconds of small transformers; views move no data and pay the
+call alone. Work outside torch costs nothing here: the parent watches the process's CPU time for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+PER_CALL = 200_000
+PER_ELEMENT = 20
+
+
+def elements(value: object) -> int:
+    """Number of elements of all tensors in a nest of tuples and lists."""
+    if isinstance(value, torch.Tensor):
+        return value.numel()
+    if isinstance(value, (tuple, list)):
+        return sum(elements(item) for item in value)
+    return 0
+
+
+def kind_of(func: Any) -> tuple[bool, Any, bool]:
+    """Is a view; how to count its operations, or None; is made of other operators.
+
+    Without autograd (inference mode) composite operators arrive whole and must be taken apart to be counted.
+    """
+    flops = flop_registry.get(func.overloadpacket)
+    composite = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
+    return bool(func.is_view), flops, composite and flops is None
+
+
+class Meter(TorchDispatchMode):
+    """Charges operators while it is active; ``exceeded`` is called once spending passes ``limit`` units."""
+
+    def __init__(self, limit: float, exceeded: Callable[[int], None]) -> None:
+        super().__init__()
+        self.units = 0
+        self.limit = limit
+        self._exceeded = exceeded
+        self._kinds: dict[Any, tuple[bool, Any, bool]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        kind = self._kinds.get(func)
+        if kind is None:
+            kind = self._kinds[func] = kind_of(func)
+        is_view, flops, composite = kind
+        if composite:
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        out = func(*args, **kwargs)
+        cost = PER_CALL
+        if not is_view:
+            # Operators that update lists in place (fused and foreach optimisers) return nothing: their input counts.
+            cost += PER_ELEMENT * (elements(out) if out is not None else elements(list(args)))
+            if flops is not None:
+                cost += int(flops(*args, **kwargs, out_val=out))
+        self.units += cost
+        if self.units > self.limit:
+            self._exceeded(self.units)
+        return out
