@@ -1,0 +1,1 @@
+"""The wiring: settings, URLs, ASGI, Celery and the embedded services. No rule of the domain lives here."""

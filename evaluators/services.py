@@ -1,0 +1,167 @@
+"""Claim, measure, post (on an evaluator host); judge and record (on the site). The one file here that writes the record."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from django.db import close_old_connections, connection
+
+from evaluators import preflight, sandbox
+from evaluators.contract import Cancelled, HarnessFault, Measurement, Progress
+from evaluators.registry import get_environment
+from trials.models import Campaign, Evaluation
+from trials.services import leases, outcomes
+from trials.services.blobs import get_tree
+from trials.vocab import EvaluationState, Purpose
+
+logger = logging.getLogger(__name__)
+HEARTBEAT_SECONDS = 2.0
+WANTED_LEVEL = "L3"
+
+
+def worker_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def evaluate(evaluation_id: int) -> int | None:
+    """Take one work order through its measurement; returns the campaign to judge, None when there was nothing to do."""
+    order = Evaluation.objects.select_related("campaign").filter(pk=evaluation_id).first()
+    if order is None or order.state != EvaluationState.QUEUED:
+        return None
+    isolation = sandbox.reach(WANTED_LEVEL)
+    if isolation.level < order.campaign.minimum_level:
+        logger.error(
+            "evaluation %s waits: campaign %s wants %s, this host reaches %s (%s)",
+            evaluation_id, order.campaign.slug, order.campaign.minimum_level, isolation.level, isolation.why_lower,
+        )  # fmt: skip
+        return None
+    evaluation = leases.claim_evaluation(evaluation_id, worker_name())
+    if evaluation is None:
+        return None
+    with Heartbeat(evaluation) as beat:
+        try:
+            measurement = measure(evaluation, beat)
+        except Cancelled:
+            return None
+        except (HarnessFault, OSError, MemoryError) as fault:
+            logger.exception("evaluation %s failed for reasons of our own", evaluation_id)
+            leases.give_back(evaluation.pk, evaluation.attempt, f"{type(fault).__name__}: {fault}")
+            return evaluation.campaign_id
+    leases.post_measurement(evaluation.pk, evaluation.attempt, as_record(measurement), measurement.log)
+    return evaluation.campaign_id
+
+
+def measure(evaluation: Evaluation, beat: Heartbeat) -> Measurement:
+    """Preflight, then the environment's protocol in sandboxes."""
+    campaign, trial = evaluation.campaign, evaluation.trial
+    environment = get_environment(campaign.environment)
+    profile = environment.spec.profiles[campaign.profile]
+    source = get_tree(trial.source_id)
+    parent = None if trial.parent is None else get_tree(trial.parent.source_id)
+    beat.report(Progress("preflight", 0.0))
+    refused = preflight.check(environment.spec, source, parent=parent, surface=trial.surface)
+    if refused is not None:
+        return preflight.measurement(refused, seed=evaluation.seed, split=evaluation.split)
+    return environment.measure(
+        source,
+        profile=profile,
+        seed=evaluation.seed,
+        split=evaluation.split,
+        level=WANTED_LEVEL,
+        report=beat.report,
+    )
+
+
+def as_record(measurement: Measurement) -> dict[str, Any]:
+    """The measurement as it is stored: everything but the log, which is a blob of its own."""
+    record = asdict(measurement)
+    del record["log"]
+    return record
+
+
+class Heartbeat:
+    """Renews the lease from a thread of its own while a measurement runs, whatever the recipe does meanwhile."""
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self._evaluation_id, self._attempt = evaluation.pk, evaluation.attempt
+        self._latest = Progress("claimed", 0.0)
+        self._lost = threading.Event()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat-{evaluation.pk}", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def report(self, progress: Progress) -> None:
+        """Remember how far the measurement is. Raises Cancelled once the lease is lost."""
+        self._latest = progress
+        if self._lost.is_set():
+            raise Cancelled(f"evaluation {self._evaluation_id} lost its lease")
+
+    def _run(self) -> None:
+        try:
+            while not self._done.wait(HEARTBEAT_SECONDS):
+                self._beat()
+        finally:
+            connection.close()
+
+    def _beat(self) -> None:
+        latest = self._latest
+        try:
+            held = leases.heartbeat(
+                self._evaluation_id, self._attempt, phase=latest.phase, progress=latest.fraction
+            )
+        except Exception:  # a database that is away for a moment is no reason to drop a measurement
+            logger.exception("heartbeat of evaluation %s failed", self._evaluation_id)
+            close_old_connections()
+            return
+        if not held:
+            self._lost.set()
+
+
+def judge_measured(campaign_id: int) -> int:
+    """Judge and record every measurement that waits; returns how many were recorded.
+
+    A reproducible campaign records trials in number order, so that labels do not depend on which worker was faster.
+    """
+    recorded = 0
+    waiting = (
+        Evaluation.objects.filter(campaign_id=campaign_id, state=EvaluationState.MEASURED)
+        .select_related("campaign", "measurement")
+        .order_by("trial__number", "pk")
+    )
+    for evaluation in list(waiting):
+        if evaluation.purpose == Purpose.SEALED:
+            recorded += outcomes.record_sealed(evaluation.pk)
+            continue
+        if evaluation.campaign.reproducible and not _is_next(evaluation):
+            break
+        verdict = judge(evaluation.campaign, evaluation.measurement.record)
+        recorded += outcomes.record_outcome(evaluation.pk, verdict) is not None
+    return recorded
+
+
+def _is_next(evaluation: Evaluation) -> bool:
+    recorded: int = Campaign.objects.values_list("recorded_number", flat=True).get(pk=evaluation.campaign_id)
+    return evaluation.trial.number == recorded + 1
+
+
+def judge(campaign: Campaign, record: Mapping[str, Any]) -> outcomes.Verdict:
+    """The environment's pure judge on a stored measurement."""
+    environment = get_environment(campaign.environment)
+    known = {name: record[name] for name in Measurement.__dataclass_fields__ if name in record}
+    outcome = environment.judge(Measurement(**known), environment.spec.profiles[campaign.profile])
+    return outcomes.Verdict(
+        label=str(outcome.label), reason=outcome.reason, score=outcome.score, numbers=dict(outcome.numbers)
+    )

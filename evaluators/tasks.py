@@ -1,0 +1,31 @@
+"""Celery's doors to the evaluators. Queues carry ids; every task may be delivered twice, late, or after its worker died."""
+
+from __future__ import annotations
+
+from celery import current_app, shared_task
+
+from evaluators import services
+
+Then = tuple[str, int]
+
+
+@shared_task(name="evaluators.evaluate")
+def evaluate(evaluation_id: int, then: Then | None = None) -> None:
+    """Measure one work order on this host; judging goes to the site's queue."""
+    campaign_id = services.evaluate(evaluation_id)
+    if campaign_id is not None:
+        judge.delay(campaign_id, then)
+
+
+@shared_task(name="evaluators.judge")
+def judge(campaign_id: int, then: Then | None = None) -> None:
+    """Record what was measured, then call back whoever ordered it (a task name and its argument)."""
+    services.judge_measured(campaign_id)
+    if then is not None:
+        name, argument = then
+        current_app.send_task(name, args=[argument])
+
+
+def enqueue(evaluation_id: int, device: str, then: Then | None = None) -> None:
+    """Send a work order to the workers that have such a device."""
+    evaluate.apply_async(args=[evaluation_id, then], queue=f"evaluators.{device}")

@@ -1,0 +1,142 @@
+"""Launching and steering a campaign: validation, the starting trial, pause, resume, stop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+
+from evaluators.contract import Environment
+from evaluators.preflight import read_recipe
+from evaluators.registry import ENVIRONMENTS
+from specialists import dispatch
+from specialists.rosters import ROSTERS, Roster
+from specialists.vocab import ProposerName
+from trials.models import Campaign
+from trials.services import campaigns, submissions
+from trials.vocab import CampaignState, KeepRule, LineagePolicy
+
+LEVELS = ("L2", "L3")
+MAX_TRIALS, MAX_SLOTS, MAX_HOURS = 1_000_000, 512, 24.0 * 365
+BASELINE_ROLE = "baseline"
+
+
+class LaunchError(ValueError):
+    """A setting cannot be used: ``field`` names it, the message says what was expected."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field, self.message = field, message
+
+
+@dataclass(frozen=True)
+class LaunchSettings:
+    """What a person chooses at launch. Hours are wall-clock; ``level`` is the least isolation that is accepted."""
+
+    environment: str
+    profile: str = "cpu"
+    roster: str = ""
+    proposer: str = ProposerName.CATALOG
+    lineage: str = LineagePolicy.SHARED
+    keep_rule: str = KeepRule.STRICT
+    trials: int = 60
+    hours: float = 24.0
+    no_improvement_hours: float = 4.0
+    slots: int = 2
+    seed: int = 0
+    reproducible: bool = False
+    level: str = "L2"
+    name: str = ""
+
+
+def validate(chosen: LaunchSettings) -> tuple[Environment, Roster]:
+    """The environment and roster of valid settings. Raises LaunchError for the first setting that cannot be used."""
+    environment = ENVIRONMENTS.get(chosen.environment)
+    _one_of("environment", chosen.environment, ENVIRONMENTS)
+    assert environment is not None
+    _one_of("profile", chosen.profile, environment.spec.profiles)
+    fitting = {name: roster for name, roster in ROSTERS.items() if roster.environment == chosen.environment}
+    roster_name = chosen.roster or next(iter(fitting), "")
+    _one_of("roster", roster_name, fitting)
+    _one_of("proposer", chosen.proposer, [str(name) for name in ProposerName])
+    _one_of("lineage", chosen.lineage, [str(policy) for policy in LineagePolicy])
+    _one_of("keep_rule", chosen.keep_rule, [str(rule) for rule in KeepRule])
+    _one_of("level", chosen.level, LEVELS)
+    _between("trials", chosen.trials, 1, MAX_TRIALS)
+    _between("slots", chosen.slots, 1, MAX_SLOTS)
+    _between("hours", chosen.hours, 0.01, MAX_HOURS)
+    _between("no_improvement_hours", chosen.no_improvement_hours, 0.01, MAX_HOURS)
+    _between("seed", chosen.seed, 0, 2**31 - 1)
+    uncovered = set(environment.spec.files) - {file for role in fitting[roster_name].roles for file in role.surface}
+    if uncovered:
+        raise LaunchError("roster", f"{roster_name} leaves {sorted(uncovered)[0]} to nobody")
+    return environment, fitting[roster_name]
+
+
+def _one_of(field: str, value: str, allowed: Any) -> None:
+    if value not in allowed:
+        raise LaunchError(field, f"{value!r} is unknown, expected one of {', '.join(sorted(allowed)) or 'none'}")
+
+
+def _between(field: str, value: float, low: float, high: float) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise LaunchError(field, f"{value} is out of range, expected {low:g} to {high:g}")
+
+
+def launch_campaign(
+    chosen: LaunchSettings, *, actor: str, user: AbstractBaseUser | None = None
+) -> Campaign:
+    """Write the campaign, submit the starting recipe as trial 0 and set the loop going. Raises LaunchError."""
+    environment, roster = validate(chosen)
+    source = read_recipe(environment.spec)
+    plan = campaigns.CampaignPlan(
+        name=chosen.name or f"{environment.spec.title} {chosen.profile}",
+        environment=chosen.environment,
+        profile=chosen.profile,
+        spec=environment.spec.as_json(chosen.profile),
+        roster=roster.name,
+        roles=[role.as_json() for role in roster.roles],
+        proposer=chosen.proposer,
+        lineage=chosen.lineage,
+        keep_rule=chosen.keep_rule,
+        minimum_level=chosen.level,
+        seed=chosen.seed,
+        reproducible=chosen.reproducible,
+        max_trials=chosen.trials,
+        max_hours=chosen.hours,
+        slots=chosen.slots,
+        no_improvement_hours=chosen.no_improvement_hours,
+    )
+    with transaction.atomic():
+        campaign = campaigns.create_campaign(plan, actor=actor, user=user)
+        start = submissions.Submission(
+            role=BASELINE_ROLE,
+            hypothesis="The starting recipe, unchanged.",
+            files=source,
+            diff="",
+            lineage_view="",
+            parent=None,
+            seed=chosen.seed,
+        )
+        submissions.submit_trial(campaign.pk, start, actor=actor, enqueue=dispatch.evaluation(campaign))
+    return Campaign.objects.get(pk=campaign.pk)
+
+
+def pause(campaign: Campaign, *, actor: str) -> Campaign:
+    """No further trial starts; what is in flight finishes. Raises trials.services.campaigns.WrongState."""
+    return campaigns.change_state(campaign.pk, CampaignState.PAUSED, actor=actor, reason=f"paused by {actor}")
+
+
+def resume(campaign: Campaign, *, actor: str) -> Campaign:
+    """Go on after a pause."""
+    resumed = campaigns.change_state(campaign.pk, CampaignState.RUNNING, actor=actor, reason="")
+    dispatch.advance(resumed.pk)
+    return resumed
+
+
+def stop(campaign: Campaign, *, actor: str) -> Campaign:
+    """End the search now; trials in flight are cancelled and stay on record as such."""
+    return campaigns.change_state(campaign.pk, CampaignState.STOPPED, actor=actor, reason=f"stopped by {actor}")

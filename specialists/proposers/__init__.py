@@ -1,0 +1,1 @@
+"""Ways to turn a lineage slice into a proposal."""

@@ -1,0 +1,9 @@
+"""Every proposer by name: one explicit table."""
+
+from __future__ import annotations
+
+from specialists.proposals import Proposer
+from specialists.proposers.catalog import CatalogProposer
+from specialists.vocab import ProposerName
+
+PROPOSERS: dict[str, Proposer] = {ProposerName.CATALOG: CatalogProposer()}

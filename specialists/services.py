@@ -1,0 +1,239 @@
+"""The loop's hands: read the situation, start sessions, submit what they propose, end the search."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import partial
+
+from django.db import transaction
+from django.utils import timezone
+
+from evaluators import services as evaluators
+from specialists import dispatch, loop
+from specialists.models import Session
+from specialists.proposals import BadProposal, NoProposal, Proposal, Request, check
+from specialists.proposers.registry import PROPOSERS
+from specialists.rosters import Role, role_from_json
+from specialists.vocab import SessionState
+from specialists.workspace import decode, encode, unified_diff
+from trials.lineage import LineageSlice, build_slice
+from trials.models import Campaign, Evaluation, Trial
+from trials.services import campaigns, leases, submissions
+from trials.services.blobs import get_tree, put_blob
+from trials.services.events import append_event
+from trials.vocab import CampaignState, EventKind, Purpose, TrialState
+
+logger = logging.getLogger(__name__)
+SESSION_LEASE = timedelta(seconds=120)
+LOST_MESSAGE = timedelta(seconds=60)
+NOTE_LENGTH = 4000
+
+
+def situation(campaign: Campaign) -> loop.Situation:
+    """What the loop needs to know of a locked campaign."""
+    open_trials = list(Trial.objects.of(campaign.pk).open().values_list("number", "role"))
+    running = list(Session.objects.filter(campaign=campaign, state=SessionState.RUNNING).values_list("role", flat=True))
+    first_open = min((number for number, _ in open_trials), default=campaign.last_number + 1)
+    start = Trial.objects.of(campaign.pk).filter(number=0).first()
+    roles = [role["name"] for role in campaign.roles]
+    searching = [number for number, _ in open_trials if number > 0]
+    next_number = campaign.last_number + 1
+    return loop.Situation(
+        state=CampaignState(campaign.state),
+        now=timezone.now(),
+        created_at=campaign.created_at,
+        last_keep_at=campaign.last_keep_at,
+        max_trials=campaign.max_trials,
+        max_hours=campaign.max_hours,
+        no_improvement_hours=campaign.no_improvement_hours,
+        slots=campaign.slots,
+        seed=campaign.seed,
+        reproducible=campaign.reproducible,
+        roles=roles,
+        submitted=campaign.trial_count + len(searching) + len(running),
+        next_number=next_number,
+        finished_through=first_open - 1,
+        has_baseline=campaign.best_score is not None,
+        baseline_failed=start is not None and start.state == TrialState.FINISHED and campaign.best_score is None,
+        open_sessions=len(running),
+        open_trials=len(open_trials),
+        sessions=Session.objects.filter(campaign=campaign).count(),
+        busy_roles=frozenset(role for _, role in open_trials) | frozenset(running),
+        spent_roles=_spent_roles(campaign, roles, next_number),
+    )
+
+
+def _spent_roles(campaign: Campaign, roles: list[str], next_number: int) -> frozenset[str]:
+    """Roles whose last session came to nothing on the evidence that a new session would see again."""
+    spent = set()
+    for role in roles:
+        last = Session.objects.filter(campaign=campaign, role=role).order_by("-number").first()
+        if last is None or last.state not in (SessionState.NOTHING, SessionState.FAILED):
+            continue
+        if campaign.reproducible:
+            seen_all = last.up_to is not None and last.up_to >= max(0, next_number - campaign.slots)
+        else:
+            newest = campaign.last_recorded_at
+            seen_all = newest is None or last.started_at >= newest
+        if seen_all:
+            spent.add(role)
+    return frozenset(spent)
+
+
+def advance(campaign_id: int) -> None:
+    """Fill every free slot, or end the search when its limits say so."""
+    while _step(campaign_id):
+        pass
+
+
+@transaction.atomic
+def _step(campaign_id: int) -> bool:
+    """One decision under the campaign's lock; True when another may follow at once."""
+    campaign: Campaign = Campaign.objects.locked(campaign_id)
+    if campaign.state == CampaignState.FINALISING:
+        _finish_when_sealed(campaign)
+        return False
+    decision = loop.decide(situation(campaign))
+    if isinstance(decision, loop.StartSession):
+        _start_session(campaign, decision)
+        return True
+    if isinstance(decision, loop.Fail):
+        campaigns.change_state(campaign.pk, CampaignState.FAILED, actor="loop", reason=decision.reason)
+    if isinstance(decision, loop.Finish):
+        submissions.order_sealed(
+            campaign.pk, reason=decision.reason, actor="loop", enqueue=dispatch.evaluation(campaign)
+        )
+    return False
+
+
+def _finish_when_sealed(campaign: Campaign) -> None:
+    waiting = Evaluation.objects.filter(campaign=campaign, purpose=Purpose.SEALED).exclude(state="judged")
+    if not waiting.exists():
+        campaigns.change_state(
+            campaign.pk, CampaignState.FINISHED, actor="loop", reason=campaign.state_reason
+        )
+
+
+def _start_session(campaign: Campaign, decision: loop.StartSession) -> None:
+    now = timezone.now()
+    session = Session.objects.create(
+        campaign=campaign,
+        number=decision.number,
+        role=decision.role,
+        up_to=decision.up_to,
+        seed=decision.seed,
+        started_at=now,
+        lease_expires_at=now + SESSION_LEASE,
+    )
+    payload = {"session": session.number, "role": session.role, "up_to": session.up_to, "seed": session.seed}
+    append_event(campaign, EventKind.SESSION_STARTED, "loop", payload)
+    transaction.on_commit(partial(dispatch.session, session.pk), robust=True)
+
+
+def run_session(session_id: int) -> None:
+    """One agent session: slice, proposal, submission. A second delivery of the same session changes nothing."""
+    session = Session.objects.select_related("campaign").get(pk=session_id)
+    if session.state != SessionState.RUNNING:
+        return
+    campaign = session.campaign
+    role = next(role_from_json(role) for role in campaign.roles if role["name"] == session.role)
+    view = build_slice(campaign, role.name, up_to=session.up_to)
+    try:
+        answer = PROPOSERS[campaign.proposer].propose(_request(campaign, session, role, view))
+        if isinstance(answer, NoProposal):
+            tried = "; ".join(f"{name}: {why}" for name, why in answer.tried.items())
+            _close(session, SessionState.NOTHING, view, f"{answer.reason}. {tried}"[:NOTE_LENGTH])
+        else:
+            _submit(session, role, view, answer)
+    except (BadProposal, submissions.DuplicateSource) as error:
+        _close(session, SessionState.FAILED, view, f"{type(error).__name__}: {error}")
+    except submissions.NotAccepting as error:
+        _close(session, SessionState.FAILED, view, str(error))
+    except Exception as error:
+        logger.exception("session %s of campaign %s failed", session.number, campaign.slug)
+        _close(session, SessionState.FAILED, view, f"{type(error).__name__}: {error}"[:NOTE_LENGTH])
+    dispatch.advance(campaign.pk)
+
+
+def _request(campaign: Campaign, session: Session, role: Role, view: LineageSlice) -> Request:
+    return Request(
+        role=role,
+        view=view,
+        read_source=source_reader(campaign, view),
+        seen=lambda files: submissions.find_source(campaign.pk, encode(files)),
+        seed=session.seed,
+        limits=campaign.spec["profile"]["limits"],
+    )
+
+
+def source_reader(campaign: Campaign, view: LineageSlice) -> Callable[[int], Mapping[str, str]]:
+    """Reads the source of trials that the slice shows, and of the start; anything else is refused with LookupError."""
+    visible = {entry.number for entry in view.entries()} | {0}
+
+    def read(number: int) -> Mapping[str, str]:
+        if number not in visible:
+            raise LookupError(f"trial {number} is not in this lineage slice")
+        trial = Trial.objects.only("source_id").get(campaign=campaign, number=number)
+        return decode(get_tree(trial.source_id))
+
+    return read
+
+
+def _submit(session: Session, role: Role, view: LineageSlice, proposal: Proposal) -> None:
+    campaign = session.campaign
+    parent = source_reader(campaign, view)(proposal.parent)
+    files = check(proposal, parent, role.surface)
+    submission = submissions.Submission(
+        role=role.name,
+        hypothesis=proposal.hypothesis.strip(),
+        files=encode(files),
+        diff=unified_diff(parent, files),
+        lineage_view=view.text(),
+        parent=proposal.parent,
+        seed=campaign.seed,
+        expected_delta=proposal.expected_delta,
+        proposal={
+            "transforms": list(proposal.transforms),
+            "evidence": list(proposal.evidence),
+            "notes": dict(proposal.notes),
+            "session": session.number,
+        },
+        surface=role.surface,
+    )
+    with transaction.atomic():
+        locked: Campaign = Campaign.objects.locked(campaign.pk)
+        if Session.objects.get(pk=session.pk).state != SessionState.RUNNING:
+            return
+        trial = submissions.submit_trial(
+            locked.pk, submission, actor=f"{campaign.proposer}:{role.name}", enqueue=dispatch.evaluation(campaign)
+        )
+        _close(session, SessionState.SUBMITTED, view, "", trial)
+
+
+@transaction.atomic
+def _close(session: Session, state: SessionState, view: LineageSlice, note: str, trial: Trial | None = None) -> None:
+    campaign: Campaign = Campaign.objects.locked(session.campaign_id)
+    changed = Session.objects.filter(pk=session.pk, state=SessionState.RUNNING).update(
+        state=state, note=note, trial=trial, ended_at=timezone.now(), lineage_view_id=put_blob(view.text().encode())
+    )
+    if changed:
+        payload = {"session": session.number, "role": session.role, "state": state, "note": note}
+        append_event(campaign, EventKind.SESSION_ENDED, f"{campaign.proposer}:{session.role}", payload, trial)
+
+
+def tick() -> None:
+    """Whatever a lost message, a dead worker or a passed deadline left behind goes on."""
+    now = timezone.now()
+    for order in Evaluation.objects.expired(now):
+        leases.give_back(order.pk, order.attempt, f"worker {order.worker} stopped answering")
+    for session in Session.objects.filter(state=SessionState.RUNNING, lease_expires_at__lt=now):
+        Session.objects.filter(pk=session.pk).update(lease_expires_at=now + SESSION_LEASE)
+        dispatch.session(session.pk)
+    for campaign in Campaign.objects.live():
+        send = dispatch.evaluation(campaign)
+        for evaluation_id in leases.take_unsent(campaign.pk, LOST_MESSAGE):
+            send(evaluation_id)
+        evaluators.judge_measured(campaign.pk)
+        advance(campaign.pk)

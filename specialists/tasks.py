@@ -1,0 +1,25 @@
+"""Celery's doors to the search: advance a campaign, run one session, find what a lost message left behind."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from specialists import services
+
+
+@shared_task(name="specialists.advance")
+def advance(campaign_id: int) -> None:
+    """Decide and start what comes next."""
+    services.advance(campaign_id)
+
+
+@shared_task(name="specialists.run_session")
+def run_session(session_id: int) -> None:
+    """One agent session, from lineage slice to submitted trial."""
+    services.run_session(session_id)
+
+
+@shared_task(name="specialists.tick")
+def tick() -> None:
+    """Every few seconds: whatever a lost message, a dead worker or a passed deadline left behind goes on."""
+    services.tick()

@@ -1,0 +1,95 @@
+"""Fixtures that start the real site: uvicorn and Celery workers as processes of their own, on the test database."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60
+
+
+def process_environment() -> dict[str, str]:
+    """Environment for child processes: everything points at the test database."""
+    chosen = connection.settings_dict
+    url = (
+        f"postgres://{quote(chosen['USER'])}:{quote(chosen['PASSWORD'])}@/{chosen['NAME']}"
+        f"?host={quote(str(chosen['HOST']), safe='')}&port={chosen['PORT'] or 5432}"
+    )
+    return os.environ | {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "autoresearch_site.settings", "DEBUG": "1"}
+
+
+@contextmanager
+def running(*arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the site, stopped at the end; its output goes to ``log``."""
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments], cwd=ROOT, env=process_environment(), stdout=out, stderr=out
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def site_url(django_db_setup: None, django_db_blocker: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a running web process (uvicorn: pages, admin and sockets)."""
+    port, log = free_port(), tmp_path_factory.mktemp("site") / "web.log"
+    arguments = ("uvicorn", "autoresearch_site.asgi:application", "--port", str(port), "--log-level", "warning")
+    with running(*arguments, log=log) as process:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/login/", timeout=2)
+                break
+            except OSError:
+                time.sleep(0.1)
+        else:
+            pytest.fail(f"the web process did not come up: {log.read_text()[-2000:]}")
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def workers(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
+    """Celery workers for all queues and the beat, on the test database; yields the folder of their logs."""
+    from celery import current_app  # noqa: PLC0415 - Django must be set up first
+
+    current_app.control.purge()
+    worker = ("celery", "-A", "autoresearch_site", "worker", "--loglevel", "INFO", "-c", "2")
+    beat = ("celery", "-A", "autoresearch_site", "beat", "--loglevel", "INFO", "-s", str(tmp_path / "schedule"))
+    with (
+        running(*worker, "-n", "a@test", "-Q", "agents,default", log=tmp_path / "agents.log"),
+        running(*worker, "-n", "e@test", "-Q", "evaluators.cpu", log=tmp_path / "evaluators.log"),
+        running(*beat, log=tmp_path / "beat.log"),
+    ):
+        yield tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _plain_static_files() -> None:
+    """Pages under test name static files without a manifest."""
+    settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"

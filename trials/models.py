@@ -1,0 +1,322 @@
+"""The record: fields, constraints and indexes. Verbs live in ``trials.services``, questions in ``trials.querysets``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+
+from trials.querysets import (
+    CampaignQuerySet,
+    EvaluationQuerySet,
+    EventQuerySet,
+    RollupQuerySet,
+    TrialQuerySet,
+)
+from trials.vocab import (
+    CampaignState,
+    Direction,
+    EvaluationState,
+    EventKind,
+    KeepRule,
+    Label,
+    LineagePolicy,
+    Purpose,
+    TrialState,
+)
+
+HASH_LENGTH = 64
+
+
+def choices(enum: Any) -> list[tuple[str, str]]:
+    return [(member.value, member.value.replace("_", " ")) for member in enum]
+
+
+class Blob(models.Model):
+    """Content-addressed bytes, compressed at rest, stored once. ``size`` counts the raw bytes."""
+
+    sha256 = models.CharField(max_length=HASH_LENGTH, primary_key=True)
+    size = models.BigIntegerField()
+    data = models.BinaryField()
+
+    def __str__(self) -> str:
+        return self.sha256[:12]
+
+
+class Campaign(models.Model):
+    """One search: an environment, a roster, limits, and the counters that its pages read."""
+
+    slug = models.SlugField(max_length=80, unique=True)
+    name = models.CharField(max_length=120)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
+    created_at = models.DateTimeField()
+
+    environment = models.CharField(max_length=60)
+    profile = models.CharField(max_length=20)
+    spec = models.JSONField()
+    spec_sha256 = models.CharField(max_length=HASH_LENGTH)
+    roster = models.CharField(max_length=60)
+    roles = models.JSONField()
+    proposer = models.CharField(max_length=20)
+    lineage = models.CharField(max_length=10, choices=choices(LineagePolicy))
+    keep_rule = models.CharField(max_length=10, choices=choices(KeepRule))
+    direction = models.CharField(max_length=6, choices=choices(Direction))
+    score_name = models.CharField(max_length=40)
+    minimum_level = models.CharField(max_length=4)
+    seed = models.BigIntegerField()
+    reproducible = models.BooleanField(default=False)
+
+    max_trials = models.PositiveIntegerField()
+    max_hours = models.FloatField()
+    slots = models.PositiveSmallIntegerField()
+    no_improvement_hours = models.FloatField()
+
+    state = models.CharField(max_length=10, choices=choices(CampaignState), default=CampaignState.RUNNING)
+    state_reason = models.CharField(max_length=300, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    # Counters and head of the event chain, kept in the transaction that changes them.
+    last_seq = models.BigIntegerField(default=0)
+    head_sha256 = models.CharField(max_length=HASH_LENGTH, blank=True)
+    last_number = models.IntegerField(default=-1)
+    recorded_number = models.IntegerField(default=-1)
+    trial_count = models.PositiveIntegerField(default=0)
+    keep_count = models.PositiveIntegerField(default=0)
+    aborts_in_a_row = models.PositiveIntegerField(default=0)
+    start_score = models.FloatField(null=True, blank=True)
+    best_score = models.FloatField(null=True, blank=True)
+    best_trial = models.ForeignKey("Trial", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    last_keep_at = models.DateTimeField(null=True, blank=True)
+    last_recorded_at = models.DateTimeField(null=True, blank=True)
+
+    objects = CampaignQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-created_at"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=Q(slots__gte=1), name="campaign_has_a_slot"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("trials:campaign", args=[self.slug])
+
+    @property
+    def improvement(self) -> float | None:
+        """Relative change of best against start, negative when a lower score got lower; None before the baseline."""
+        if self.start_score is None or self.best_score is None or self.start_score == 0:
+            return None
+        return (self.best_score - self.start_score) / abs(self.start_score)
+
+
+class Trial(models.Model):
+    """Hypothesis, code edit, outcome. A finished trial never changes: a database trigger refuses it."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="trials")
+    number = models.IntegerField()
+    role = models.CharField(max_length=60)
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
+    depth = models.PositiveIntegerField(default=0)
+    hypothesis = models.TextField()
+    expected_delta = models.FloatField(null=True, blank=True)
+    proposal = models.JSONField(default=dict)
+    surface = models.JSONField(default=list)
+    source = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="+")
+    diff = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
+    lineage_view = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
+    seed = models.BigIntegerField()
+
+    state = models.CharField(max_length=10, choices=choices(TrialState), default=TrialState.QUEUED)
+    label = models.CharField(max_length=24, choices=choices(Label), blank=True)
+    reason = models.CharField(max_length=300, blank=True)
+    score = models.FloatField(null=True, blank=True)
+    delta_vs_best = models.FloatField(null=True, blank=True)
+    delta_vs_parent = models.FloatField(null=True, blank=True)
+    numbers = models.JSONField(default=dict)
+    artifact_bytes = models.BigIntegerField(null=True, blank=True)
+    excerpt = models.TextField(blank=True)
+    log = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
+    isolation_level = models.CharField(max_length=4, blank=True)
+
+    submitted_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    measured_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    queue_seconds = models.FloatField(null=True, blank=True)
+    run_seconds = models.FloatField(null=True, blank=True)
+    eval_seconds = models.FloatField(null=True, blank=True)
+    log_seconds = models.FloatField(null=True, blank=True)
+
+    objects = TrialQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["campaign", "number"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["campaign", "number"], name="trial_number_unique"),
+            models.UniqueConstraint(fields=["campaign", "source"], name="trial_source_unique"),
+            models.CheckConstraint(
+                condition=Q(state=TrialState.FINISHED, finished_at__isnull=False) & ~Q(label="")
+                | ~Q(state=TrialState.FINISHED) & Q(label=""),
+                name="trial_finished_has_label",
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["campaign", "role", "-number"], name="trial_by_role"),
+            models.Index(fields=["campaign", "label", "-number"], name="trial_by_label"),
+            models.Index(fields=["campaign", "score"], name="trial_by_score", condition=Q(score__isnull=False)),
+            models.Index(
+                fields=["campaign", "number"], name="trial_open", condition=Q(state__in=["queued", "running"])
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id}/{self.number}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("trials:trial", args=[self.campaign.slug, self.number])
+
+
+class Evaluation(models.Model):
+    """A work order: measure this trial's source with this seed on this split. Held under a lease while it runs."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="evaluations")
+    trial = models.ForeignKey(Trial, on_delete=models.PROTECT, related_name="evaluations")
+    purpose = models.CharField(max_length=12, choices=choices(Purpose))
+    split = models.CharField(max_length=12)
+    seed = models.BigIntegerField()
+    device = models.CharField(max_length=12)
+    state = models.CharField(max_length=10, choices=choices(EvaluationState), default=EvaluationState.QUEUED)
+    attempt = models.PositiveSmallIntegerField(default=0)
+    worker = models.CharField(max_length=120, blank=True)
+    fault = models.CharField(max_length=300, blank=True)
+    phase = models.CharField(max_length=20, blank=True)
+    progress = models.FloatField(default=0.0)
+    queued_at = models.DateTimeField()
+    sent_at = models.DateTimeField()
+    claimed_at = models.DateTimeField(null=True, blank=True)
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    measured_at = models.DateTimeField(null=True, blank=True)
+
+    objects = EvaluationQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["trial", "purpose", "split", "seed"], name="evaluation_unique"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                fields=["campaign", "state"],
+                name="evaluation_open",
+                condition=Q(state__in=["queued", "running", "measured"]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.trial} {self.purpose} {self.split} {self.seed}"
+
+
+class Measurement(models.Model):
+    """What an evaluator saw, as canonical JSON. Append-only: a database trigger refuses UPDATE and DELETE."""
+
+    evaluation = models.OneToOneField(Evaluation, on_delete=models.PROTECT, related_name="measurement")
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="measurements")
+    trial = models.ForeignKey(Trial, on_delete=models.PROTECT, related_name="measurements")
+    purpose = models.CharField(max_length=12, choices=choices(Purpose))
+    split = models.CharField(max_length=12)
+    seed = models.BigIntegerField()
+    status = models.CharField(max_length=24)
+    score = models.FloatField(null=True, blank=True)
+    worker = models.CharField(max_length=120)
+    created_at = models.DateTimeField()
+    body = models.TextField()
+    sha256 = models.CharField(max_length=HASH_LENGTH)
+    log = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.trial} {self.purpose} {self.score}"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The measurement as the evaluator posted it (fields of ``evaluators.contract.Measurement`` but the log)."""
+        record: dict[str, Any] = json.loads(self.body)
+        return record
+
+
+class Event(models.Model):
+    """One line of a campaign's ledger: numbered without gaps, chained by SHA-256 over canonical JSON."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="events")
+    seq = models.BigIntegerField()
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=24, choices=choices(EventKind))
+    actor = models.CharField(max_length=150)
+    trial = models.ForeignKey(Trial, null=True, on_delete=models.PROTECT, related_name="events")
+    body = models.TextField()
+    previous_sha256 = models.CharField(max_length=HASH_LENGTH, blank=True)
+    sha256 = models.CharField(max_length=HASH_LENGTH)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["campaign", "seq"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["campaign", "seq"], name="event_seq_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id}#{self.seq} {self.kind}"
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        payload: dict[str, Any] = json.loads(self.body)
+        return payload
+
+
+class Rollup(models.Model):
+    """Finished trials by role, label and hour since launch; every chart and counter is a sum over these rows."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="rollups")
+    hour = models.PositiveIntegerField()
+    role = models.CharField(max_length=60)
+    label = models.CharField(max_length=24, choices=choices(Label))
+    trials = models.PositiveIntegerField(default=0)
+    queue_seconds = models.FloatField(default=0.0)
+    run_seconds = models.FloatField(default=0.0)
+    eval_seconds = models.FloatField(default=0.0)
+    log_seconds = models.FloatField(default=0.0)
+
+    objects = RollupQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["campaign", "hour", "role", "label"], name="rollup_cell_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id} h{self.hour} {self.role} {self.label}: {self.trials}"
+
+
+class FrontierStep(models.Model):
+    """One improvement of the best score, in the order in which it was recorded."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="frontier")
+    trial = models.OneToOneField(Trial, on_delete=models.PROTECT, related_name="frontier_step")
+    number = models.IntegerField()
+    score = models.FloatField()
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["campaign", "number"]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["campaign", "number"], name="frontier_by_number")]
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id} {self.number} {self.score}"

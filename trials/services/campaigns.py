@@ -1,0 +1,113 @@
+"""Campaigns: create, change state, measure what is left at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.text import slugify
+
+from trials.canonical import sha256_of
+from trials.models import Campaign, Evaluation, Trial
+from trials.services.events import append_event
+from trials.vocab import (
+    LIVE_CAMPAIGN_STATES,
+    CampaignState,
+    EvaluationState,
+    EventKind,
+    TrialState,
+)
+
+SLUG_LENGTH = 60
+
+
+class WrongState(ValueError):
+    """The campaign is not in a state that allows this."""
+
+
+@dataclass(frozen=True)
+class CampaignPlan:
+    """All that is fixed at launch. ``roles`` is the roster as JSON (name, surface, preamble); hours are wall-clock."""
+
+    name: str
+    environment: str
+    profile: str
+    spec: Mapping[str, Any]
+    roster: str
+    roles: Sequence[Mapping[str, Any]]
+    proposer: str
+    lineage: str
+    keep_rule: str
+    minimum_level: str
+    seed: int
+    reproducible: bool
+    max_trials: int
+    max_hours: float
+    slots: int
+    no_improvement_hours: float
+
+
+def create_campaign(plan: CampaignPlan, *, actor: str, user: AbstractBaseUser | None = None) -> Campaign:
+    """Write a new running campaign and its first event. Slugs are made unique by a number."""
+    values = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
+    values["spec"] = dict(plan.spec)
+    values["roles"] = [dict(role) for role in plan.roles]
+    base = slugify(plan.name)[:SLUG_LENGTH] or "campaign"
+    number = 1
+    while True:
+        slug = base if number == 1 else f"{base}-{number}"
+        try:
+            with transaction.atomic():
+                campaign = Campaign.objects.create(
+                    slug=slug,
+                    created_by=user,
+                    created_at=timezone.now(),
+                    spec_sha256=sha256_of(values["spec"]),
+                    direction=plan.spec["direction"],
+                    score_name=plan.spec["score_name"],
+                    **values,
+                )
+                append_event(campaign, EventKind.CAMPAIGN_LAUNCHED, actor, values)
+                return campaign
+        except IntegrityError:
+            if not Campaign.objects.filter(slug=slug).exists():
+                raise
+            number += 1
+
+
+_ALLOWED: dict[CampaignState, frozenset[CampaignState]] = {
+    CampaignState.PAUSED: frozenset({CampaignState.RUNNING}),
+    CampaignState.RUNNING: frozenset({CampaignState.PAUSED}),
+    CampaignState.FINALISING: frozenset({CampaignState.RUNNING}),
+    CampaignState.FINISHED: frozenset({CampaignState.RUNNING, CampaignState.FINALISING}),
+    CampaignState.STOPPED: frozenset(LIVE_CAMPAIGN_STATES),
+    CampaignState.FAILED: frozenset(LIVE_CAMPAIGN_STATES),
+}
+
+
+@transaction.atomic
+def change_state(campaign_id: int, to: CampaignState, *, actor: str, reason: str) -> Campaign:
+    """Move a campaign to another state; stopping cancels what is in flight. Raises WrongState."""
+    campaign: Campaign = Campaign.objects.locked(campaign_id)
+    if campaign.state not in _ALLOWED[to]:
+        raise WrongState(f"campaign {campaign.slug} is {campaign.state}, so it cannot become {to}")
+    before, campaign.state, campaign.state_reason = campaign.state, to, reason[:300]
+    if to not in LIVE_CAMPAIGN_STATES:
+        campaign.finished_at = timezone.now()
+        _cancel_open(campaign)
+    elif to is CampaignState.RUNNING:
+        campaign.aborts_in_a_row = 0
+    append_event(campaign, EventKind.CAMPAIGN_STATE, actor, {"from": before, "to": to, "reason": reason[:300]})
+    return campaign
+
+
+def _cancel_open(campaign: Campaign) -> None:
+    """What was submitted stays on record as cancelled; workers notice at their next heartbeat."""
+    Evaluation.objects.filter(campaign=campaign, state__in=["queued", "running", "measured"]).update(
+        state=EvaluationState.CANCELLED, lease_expires_at=None
+    )
+    Trial.objects.filter(campaign=campaign).open().update(state=TrialState.CANCELLED)

@@ -1,0 +1,133 @@
+"""What an evaluator worker may do: claim, heartbeat, post a measurement, hand an attempt back. Nothing else.
+
+Every function is a conditional update on (evaluation, attempt): a late or repeated message changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from trials import live
+from trials.canonical import dumps, sha256_bytes
+from trials.models import Campaign, Evaluation, Measurement, Trial
+from trials.services.blobs import put_blob
+from trials.services.events import append_event
+from trials.vocab import CampaignState, EvaluationState, EventKind, Label, Purpose, TrialState
+
+LEASE_SECONDS = 25.0
+MAX_ATTEMPTS = 3
+_NEVER = datetime(2000, 1, 1, tzinfo=UTC)  # a work order that is queued again is sent at the next tick
+
+
+@transaction.atomic
+def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
+    """Take a queued work order under a lease; None when somebody else has it or it was cancelled."""
+    now = timezone.now()
+    order = Evaluation.objects.select_related("campaign").filter(pk=evaluation_id).first()
+    if order is None:
+        return None
+    campaign: Campaign = Campaign.objects.locked(order.campaign_id)
+    if campaign.state not in (CampaignState.RUNNING, CampaignState.PAUSED, CampaignState.FINALISING):
+        return None
+    changed = Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.QUEUED).update(
+        state=EvaluationState.RUNNING,
+        attempt=order.attempt + 1,
+        worker=worker,
+        claimed_at=now,
+        lease_expires_at=now + timedelta(seconds=LEASE_SECONDS),
+        phase="claimed",
+        progress=0.0,
+    )
+    if not changed:
+        return None
+    evaluation = Evaluation.objects.select_related("campaign", "trial", "trial__parent").get(pk=evaluation_id)
+    if evaluation.purpose == Purpose.TRIAL:
+        trial = evaluation.trial
+        trial.state = TrialState.RUNNING
+        trial.started_at = now
+        trial.save(update_fields=["state", "started_at"])
+        payload = {"number": trial.number, "worker": worker, "attempt": evaluation.attempt}
+        append_event(campaign, EventKind.TRIAL_STARTED, worker, payload, trial)
+    return evaluation
+
+
+def heartbeat(evaluation_id: int, attempt: int, *, phase: str, progress: float) -> bool:
+    """Renew the lease and show progress; False when the lease is lost or the order was cancelled."""
+    held = Evaluation.objects.filter(pk=evaluation_id, attempt=attempt, state=EvaluationState.RUNNING)
+    renewed = held.update(
+        lease_expires_at=timezone.now() + timedelta(seconds=LEASE_SECONDS), phase=phase, progress=progress
+    )
+    if renewed:
+        slug, number, purpose = held.values_list("campaign__slug", "trial__number", "purpose").get()
+        if purpose == Purpose.TRIAL:
+            live.publish_progress(slug, number, phase, progress)
+    return bool(renewed)
+
+
+@transaction.atomic
+def post_measurement(evaluation_id: int, attempt: int, body: Mapping[str, Any], log: bytes) -> bool:
+    """Store what the evaluator saw; False when the lease was lost before. The judge reads it later."""
+    now = timezone.now()
+    changed = Evaluation.objects.filter(
+        pk=evaluation_id, attempt=attempt, state=EvaluationState.RUNNING
+    ).update(state=EvaluationState.MEASURED, measured_at=now, lease_expires_at=None, phase="measured", progress=1.0)
+    if not changed:
+        return False
+    evaluation = Evaluation.objects.get(pk=evaluation_id)
+    text = dumps(body)
+    Measurement.objects.create(
+        evaluation=evaluation,
+        campaign_id=evaluation.campaign_id,
+        trial_id=evaluation.trial_id,
+        purpose=evaluation.purpose,
+        split=evaluation.split,
+        seed=evaluation.seed,
+        status=body["status"],
+        score=body["score"],
+        worker=evaluation.worker,
+        created_at=now,
+        body=text,
+        sha256=sha256_bytes(text.encode()),
+        log_id=put_blob(log) if log else None,
+    )
+    return True
+
+
+@transaction.atomic
+def give_back(evaluation_id: int, attempt: int, fault: str) -> EvaluationState | None:
+    """An attempt failed for reasons of our own: queue it again, or close it as ``harness_abort`` after MAX_ATTEMPTS.
+
+    Returns the new state, None when the attempt no longer holds the lease.
+    """
+    held = Evaluation.objects.filter(pk=evaluation_id, attempt=attempt, state=EvaluationState.RUNNING)
+    evaluation = held.first()
+    if evaluation is None:
+        return None
+    campaign: Campaign = Campaign.objects.locked(evaluation.campaign_id)
+    if not held.update(fault=fault[:300]):
+        return None
+    if evaluation.attempt >= MAX_ATTEMPTS:
+        body = {"status": Label.HARNESS_ABORT, "reason": fault[:300], "score": None, "numbers": {}, "seconds": {}}
+        post_measurement(evaluation_id, attempt, body, b"")
+        return EvaluationState.MEASURED
+    now = timezone.now()
+    held.update(state=EvaluationState.QUEUED, lease_expires_at=None, queued_at=now, phase="queued again", sent_at=_NEVER)
+    trial = Trial.objects.get(pk=evaluation.trial_id)
+    if evaluation.purpose == Purpose.TRIAL:
+        trial.state = TrialState.QUEUED
+        trial.save(update_fields=["state"])
+    payload = {"number": trial.number, "purpose": evaluation.purpose, "attempt": attempt, "fault": fault[:300]}
+    append_event(campaign, EventKind.TRIAL_RETRIED, evaluation.worker, payload, trial)
+    return EvaluationState.QUEUED
+
+
+def take_unsent(campaign_id: int, older_than: timedelta) -> list[int]:
+    """Work orders whose message may be lost, marked as sent now; the caller sends them again."""
+    now = timezone.now()
+    found = Evaluation.objects.filter(campaign_id=campaign_id).unsent_since(now - older_than)
+    return [pk for pk in found.values_list("pk", flat=True) if found.filter(pk=pk).update(sent_at=now)]

@@ -1,0 +1,202 @@
+"""Recording what the judge decided: keep rule, frontier and rollups in one transaction under the campaign lock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from trials import keep
+from trials.models import Campaign, Evaluation, FrontierStep, Measurement, Rollup, Trial
+from trials.services.events import append_event
+from trials.vocab import (
+    UNCOUNTED_LABELS,
+    VALID,
+    CampaignState,
+    Direction,
+    EvaluationState,
+    EventKind,
+    KeepRule,
+    Label,
+    TrialState,
+)
+
+JUDGE = "judge"
+BREAKER_ABORTS = 3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge says of one measurement: ``valid`` or a failure label, reason, score, exact numbers."""
+
+    label: str
+    reason: str
+    score: float | None
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Wall-clock split of one trial (paper: tau = run + eval + queue + log)."""
+
+    queue: float
+    run: float
+    eval: float
+    log: float
+
+
+@transaction.atomic
+def record_outcome(evaluation_id: int, verdict: Verdict) -> Trial | None:
+    """Close a measured trial with its label; None when it was closed or cancelled before.
+
+    Raises ValueError when a valid verdict carries a score that is not finite.
+    """
+    found = Evaluation.objects.filter(pk=evaluation_id).values_list("campaign_id", flat=True).first()
+    if found is None:
+        return None
+    campaign: Campaign = Campaign.objects.locked(found)
+    changed = Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.MEASURED).update(
+        state=EvaluationState.JUDGED
+    )
+    if not changed:
+        return None
+    measurement = Measurement.objects.select_related("trial", "trial__parent").get(evaluation_id=evaluation_id)
+    trial = measurement.trial
+    now = timezone.now()
+    label = _label(campaign, trial, verdict)
+    _fill(trial, campaign, measurement, verdict, label, now)
+    trial.save()
+    _count(campaign, trial, label, now)
+    _advance_frontier(campaign, trial, label, now)
+    append_event(campaign, EventKind.TRIAL_FINISHED, JUDGE, _payload(trial, measurement), trial)
+    _trip_breaker(campaign)
+    return trial
+
+
+def _label(campaign: Campaign, trial: Trial, verdict: Verdict) -> Label:
+    if verdict.label != VALID:
+        return Label(verdict.label)
+    if verdict.score is None:
+        raise ValueError(f"trial {trial.number}: a valid verdict needs a score")
+    if trial.number == 0 or campaign.best_score is None:
+        return Label.BASELINE
+    return keep.decide(KeepRule(campaign.keep_rule), Direction(campaign.direction), verdict.score, campaign.best_score)
+
+
+def _fill(
+    trial: Trial, campaign: Campaign, measurement: Measurement, verdict: Verdict, label: Label, now: datetime
+) -> None:
+    record = measurement.record
+    trial.state, trial.label, trial.reason = TrialState.FINISHED, label, verdict.reason[:300]
+    trial.score, trial.numbers = verdict.score, dict(verdict.numbers)
+    if verdict.score is not None:
+        if campaign.best_score is not None and label is not Label.BASELINE:
+            trial.delta_vs_best = verdict.score - campaign.best_score
+        if trial.parent is not None and trial.parent.score is not None:
+            trial.delta_vs_parent = verdict.score - trial.parent.score
+    sizes = record.get("code_bytes"), record.get("payload_bytes")
+    trial.artifact_bytes = None if None in sizes else sum(sizes)
+    trial.excerpt, trial.log_id = record.get("excerpt", ""), measurement.log_id
+    trial.isolation_level = record.get("isolation", {}).get("level", "")
+    trial.measured_at, trial.finished_at = measurement.created_at, now
+    seconds = split_seconds(trial, record.get("seconds", {}))
+    trial.queue_seconds, trial.run_seconds = seconds.queue, seconds.run
+    trial.eval_seconds, trial.log_seconds = seconds.eval, seconds.log
+
+
+def split_seconds(trial: Trial, phases: Mapping[str, float]) -> Seconds:
+    """Queue = submitted to claimed, run = everything before the first score, eval = scoring, log = measured to recorded."""
+    if trial.started_at is None or trial.measured_at is None or trial.finished_at is None:
+        return Seconds(0.0, 0.0, 0.0, 0.0)
+    worked = (trial.measured_at - trial.started_at).total_seconds()
+    evaluated = min(worked, sum(value for name, value in phases.items() if name in {"eval", "probe"}))
+    return Seconds(
+        queue=(trial.started_at - trial.submitted_at).total_seconds(),
+        run=worked - evaluated,
+        eval=evaluated,
+        log=(trial.finished_at - trial.measured_at).total_seconds(),
+    )
+
+
+def _count(campaign: Campaign, trial: Trial, label: Label, now: datetime) -> None:
+    campaign.recorded_number = max(campaign.recorded_number, trial.number)
+    campaign.aborts_in_a_row = campaign.aborts_in_a_row + 1 if label is Label.HARNESS_ABORT else 0
+    if label not in UNCOUNTED_LABELS:
+        campaign.trial_count += 1
+        campaign.last_recorded_at = now
+    hour = int((now - campaign.created_at).total_seconds() // 3600)
+    cell, _ = Rollup.objects.get_or_create(campaign=campaign, hour=hour, role=trial.role, label=label)
+    Rollup.objects.filter(pk=cell.pk).update(
+        trials=F("trials") + 1,
+        queue_seconds=F("queue_seconds") + trial.queue_seconds,
+        run_seconds=F("run_seconds") + trial.run_seconds,
+        eval_seconds=F("eval_seconds") + trial.eval_seconds,
+        log_seconds=F("log_seconds") + trial.log_seconds,
+    )
+
+
+def _advance_frontier(campaign: Campaign, trial: Trial, label: Label, now: datetime) -> None:
+    if label not in (Label.BASELINE, Label.KEEP) or trial.score is None:
+        return
+    if label is Label.BASELINE:
+        campaign.start_score = trial.score
+    else:
+        campaign.keep_count += 1
+        campaign.last_keep_at = now
+    campaign.best_score, campaign.best_trial = trial.score, trial
+    FrontierStep.objects.create(campaign=campaign, trial=trial, number=trial.number, score=trial.score, at=now)
+
+
+def _payload(trial: Trial, measurement: Measurement) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "role": trial.role,
+        "label": trial.label,
+        "reason": trial.reason,
+        "score": trial.score,
+        "delta_vs_best": trial.delta_vs_best,
+        "delta_vs_parent": trial.delta_vs_parent,
+        "numbers": trial.numbers,
+        "artifact_bytes": trial.artifact_bytes,
+        "measurement": measurement.sha256,
+    }
+
+
+def _trip_breaker(campaign: Campaign) -> None:
+    """Several infrastructure failures in a row pause the campaign loudly instead of burning its hours."""
+    if campaign.aborts_in_a_row < BREAKER_ABORTS or campaign.state != CampaignState.RUNNING:
+        return
+    campaign.state = CampaignState.PAUSED
+    campaign.state_reason = f"{campaign.aborts_in_a_row} infrastructure failures in a row"
+    payload = {"from": CampaignState.RUNNING, "to": CampaignState.PAUSED, "reason": campaign.state_reason}
+    append_event(campaign, EventKind.CAMPAIGN_STATE, "breaker", payload)
+
+
+@transaction.atomic
+def record_sealed(evaluation_id: int) -> bool:
+    """Close a sealed measurement with an event; False when it was closed before."""
+    found = Evaluation.objects.filter(pk=evaluation_id).values_list("campaign_id", flat=True).first()
+    if found is None:
+        return False
+    campaign: Campaign = Campaign.objects.locked(found)
+    changed = Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.MEASURED).update(
+        state=EvaluationState.JUDGED
+    )
+    if not changed:
+        return False
+    measurement = Measurement.objects.select_related("trial").get(evaluation_id=evaluation_id)
+    payload = {
+        "number": measurement.trial.number,
+        "split": measurement.split,
+        "seed": measurement.seed,
+        "status": measurement.status,
+        "score": measurement.score,
+        "measurement": measurement.sha256,
+    }
+    append_event(campaign, EventKind.SEALED_MEASURED, JUDGE, payload, measurement.trial)
+    return True

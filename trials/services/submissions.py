@@ -1,0 +1,138 @@
+"""Submitting a trial, and ordering further measurements of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from trials.models import Campaign, Evaluation, Trial
+from trials.services.blobs import put_blob, put_tree, tree_sha256
+from trials.services.events import append_event
+from trials.vocab import CampaignState, EventKind, Purpose
+
+Enqueue = Callable[[int], object]
+
+
+class DuplicateSource(ValueError):
+    """The same source tree was submitted before in this campaign; ``number`` is that trial."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"identical to trial {number}")
+        self.number = number
+
+
+class NotAccepting(ValueError):
+    """The campaign takes no further trial: it is paused, ended or full."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One proposal as it enters the record. ``parent`` is a trial number, None only for the baseline (number 0)."""
+
+    role: str
+    hypothesis: str
+    files: Mapping[str, bytes]
+    diff: str
+    lineage_view: str
+    parent: int | None
+    seed: int
+    expected_delta: float | None = None
+    proposal: Mapping[str, Any] = field(default_factory=dict)
+    surface: Sequence[str] = ()
+
+
+def find_source(campaign_id: int, files: Mapping[str, bytes]) -> int | None:
+    """Number of the trial of this campaign that has exactly these files, if any."""
+    numbers = Trial.objects.of(campaign_id).filter(source_id=tree_sha256(files)).values_list("number", flat=True)
+    return numbers.first()
+
+
+@transaction.atomic
+def submit_trial(campaign_id: int, submission: Submission, *, actor: str, enqueue: Enqueue) -> Trial:
+    """Queue a trial and its evaluation. Raises DuplicateSource and NotAccepting; nothing is written then."""
+    campaign: Campaign = Campaign.objects.locked(campaign_id)
+    if campaign.state != CampaignState.RUNNING:
+        raise NotAccepting(f"campaign {campaign.slug} is {campaign.state}")
+    if submission.parent is not None and campaign.trial_count + _open_count(campaign) >= campaign.max_trials:
+        raise NotAccepting(f"campaign {campaign.slug} has its {campaign.max_trials} trials")
+    twin = find_source(campaign.pk, submission.files)
+    if twin is not None:
+        raise DuplicateSource(twin)
+    parent = None if submission.parent is None else Trial.objects.get(campaign=campaign, number=submission.parent)
+    campaign.last_number += 1
+    trial = Trial.objects.create(
+        campaign=campaign,
+        number=campaign.last_number,
+        role=submission.role,
+        parent=parent,
+        depth=0 if parent is None else parent.depth + 1,
+        hypothesis=submission.hypothesis,
+        expected_delta=submission.expected_delta,
+        proposal=dict(submission.proposal),
+        surface=list(submission.surface),
+        source_id=put_tree(submission.files),
+        diff_id=put_blob(submission.diff.encode()),
+        lineage_view_id=put_blob(submission.lineage_view.encode()),
+        seed=submission.seed,
+        submitted_at=timezone.now(),
+    )
+    evaluation = _order(trial, Purpose.TRIAL, "validation", submission.seed)
+    append_event(campaign, EventKind.TRIAL_SUBMITTED, actor, _submitted_payload(trial, submission), trial)
+    transaction.on_commit(partial(enqueue, evaluation.pk), robust=True)
+    return trial
+
+
+def _open_count(campaign: Campaign) -> int:
+    return Trial.objects.of(campaign.pk).open().count()
+
+
+def _submitted_payload(trial: Trial, submission: Submission) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "role": trial.role,
+        "parent": submission.parent,
+        "hypothesis": trial.hypothesis,
+        "expected_delta": trial.expected_delta,
+        "proposal": trial.proposal,
+        "surface": trial.surface,
+        "source": trial.source_id,
+        "diff": trial.diff_id,
+        "lineage_view": trial.lineage_view_id,
+        "seed": trial.seed,
+    }
+
+
+def _order(trial: Trial, purpose: Purpose, split: str, seed: int) -> Evaluation:
+    now = timezone.now()
+    return Evaluation.objects.create(
+        campaign_id=trial.campaign_id,
+        trial=trial,
+        purpose=purpose,
+        split=split,
+        seed=seed,
+        device=trial.campaign.spec["profile"]["device"],
+        queued_at=now,
+        sent_at=now,
+    )
+
+
+@transaction.atomic
+def order_sealed(campaign_id: int, *, reason: str, actor: str, enqueue: Enqueue) -> list[Evaluation]:
+    """At the end of a search: measure start and best on the sealed split. The campaign becomes ``finalising``."""
+    campaign: Campaign = Campaign.objects.locked(campaign_id)
+    if campaign.state != CampaignState.RUNNING:
+        raise NotAccepting(f"campaign {campaign.slug} is {campaign.state}")
+    start = Trial.objects.get(campaign=campaign, number=0)
+    chosen = {trial.pk: trial for trial in (start, campaign.best_trial) if trial is not None}
+    orders = [_order(trial, Purpose.SEALED, "sealed", trial.seed) for trial in chosen.values()]
+    campaign.state, campaign.state_reason = CampaignState.FINALISING, reason[:300]
+    payload = {"from": CampaignState.RUNNING, "to": CampaignState.FINALISING, "reason": campaign.state_reason}
+    append_event(campaign, EventKind.CAMPAIGN_STATE, actor, payload)
+    for order in orders:
+        transaction.on_commit(partial(enqueue, order.pk), robust=True)
+    return orders
