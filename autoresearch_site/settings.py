@@ -114,9 +114,13 @@ def _database() -> dict[str, Any]:
     try:
         parsed = dict(dj_database_url.parse(url))
     except ValueError:
-        raise ImproperlyConfigured("DATABASE_URL is malformed, expected postgres://user:password@host:port/name") from None
+        raise ImproperlyConfigured(
+            "DATABASE_URL is malformed, expected postgres://user:password@host:port/name"
+        ) from None
     if parsed["ENGINE"] != "django.db.backends.postgresql":
-        raise ImproperlyConfigured("DATABASE_URL names another database, expected postgres://user:password@host:port/name")
+        raise ImproperlyConfigured(
+            "DATABASE_URL names another database, expected postgres://user:password@host:port/name"
+        )
     return parsed
 
 
@@ -124,7 +128,9 @@ DATABASES = {"default": _database() | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS":
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 BROKER_URL = text("BROKER_URL") or _endpoints.broker_url
-REDIS_URL = text("REDIS_URL") or (BROKER_URL if BROKER_URL.startswith(("redis://", "rediss://")) else _endpoints.redis_url)
+REDIS_URL = text("REDIS_URL") or (
+    BROKER_URL if BROKER_URL.startswith(("redis://", "rediss://")) else _endpoints.redis_url
+)
 
 CHANNEL_LAYERS = {
     "default": {

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from django.db import models
 
-from trials.models import Blob, Campaign, Trial, choices
 from specialists.vocab import SessionState
+from trials.models import Blob, Campaign, Trial, choices
 
 
 class Session(models.Model):

@@ -111,9 +111,7 @@ def _step(campaign_id: int) -> bool:
 def _finish_when_sealed(campaign: Campaign) -> None:
     waiting = Evaluation.objects.filter(campaign=campaign, purpose=Purpose.SEALED).exclude(state="judged")
     if not waiting.exists():
-        campaigns.change_state(
-            campaign.pk, CampaignState.FINISHED, actor="loop", reason=campaign.state_reason
-        )
+        campaigns.change_state(campaign.pk, CampaignState.FINISHED, actor="loop", reason=campaign.state_reason)
 
 
 def _start_session(campaign: Campaign, decision: loop.StartSession) -> None:

@@ -56,7 +56,9 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def site_url(django_db_setup: None, django_db_blocker: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def site_url(
+    django_db_setup: None, django_db_blocker: object, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """Address of a running web process (uvicorn: pages, admin and sockets)."""
     port, log = free_port(), tmp_path_factory.mktemp("site") / "web.log"
     arguments = ("uvicorn", "autoresearch_site.asgi:application", "--port", str(port), "--log-level", "warning")

@@ -61,13 +61,13 @@ class EvaluationQuerySet(Base):
 class EventQuerySet(Base):
     def after(self, campaign_id: int, seq: int) -> Self:
         """Events with a higher number, oldest first."""
-        return self.filter(campaign_id=campaign_id, seq__gt=seq).select_related("trial", "trial__parent").order_by("seq")
+        return (
+            self.filter(campaign_id=campaign_id, seq__gt=seq).select_related("trial", "trial__parent").order_by("seq")
+        )
 
 
 class RollupQuerySet(Base):
     def counts(self, campaign_id: int, *fields: str) -> list[dict[str, Any]]:
         """Sums of trials and seconds grouped by the named fields (``hour``, ``role``, ``label``)."""
-        sums = {
-            name: Sum(name) for name in ("trials", "queue_seconds", "run_seconds", "eval_seconds", "log_seconds")
-        }
+        sums = {name: Sum(name) for name in ("trials", "queue_seconds", "run_seconds", "eval_seconds", "log_seconds")}
         return list(self.filter(campaign_id=campaign_id).values(*fields).annotate(**sums).order_by(*fields))

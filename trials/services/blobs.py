@@ -17,9 +17,7 @@ class CorruptBlob(RuntimeError):
 def put_blob(data: bytes) -> str:
     """Store ``data`` once and return its SHA-256 (hex)."""
     sha256 = sha256_bytes(data)
-    Blob.objects.bulk_create(
-        [Blob(sha256=sha256, size=len(data), data=zlib.compress(data, 6))], ignore_conflicts=True
-    )
+    Blob.objects.bulk_create([Blob(sha256=sha256, size=len(data), data=zlib.compress(data, 6))], ignore_conflicts=True)
     return sha256
 
 

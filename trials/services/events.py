@@ -15,9 +15,7 @@ from trials.models import Campaign, Event, Trial
 from trials.vocab import EventKind
 
 
-def chain_hash(
-    *, seq: int, at: datetime, kind: str, actor: str, trial: int | None, body: str, previous: str
-) -> str:
+def chain_hash(*, seq: int, at: datetime, kind: str, actor: str, trial: int | None, body: str, previous: str) -> str:
     """SHA-256 (hex) of one event; ``body`` is its canonical payload, ``previous`` the hash before it."""
     return sha256_of(
         {

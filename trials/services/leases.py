@@ -73,9 +73,9 @@ def heartbeat(evaluation_id: int, attempt: int, *, phase: str, progress: float) 
 def post_measurement(evaluation_id: int, attempt: int, body: Mapping[str, Any], log: bytes) -> bool:
     """Store what the evaluator saw; False when the lease was lost before. The judge reads it later."""
     now = timezone.now()
-    changed = Evaluation.objects.filter(
-        pk=evaluation_id, attempt=attempt, state=EvaluationState.RUNNING
-    ).update(state=EvaluationState.MEASURED, measured_at=now, lease_expires_at=None, phase="measured", progress=1.0)
+    changed = Evaluation.objects.filter(pk=evaluation_id, attempt=attempt, state=EvaluationState.RUNNING).update(
+        state=EvaluationState.MEASURED, measured_at=now, lease_expires_at=None, phase="measured", progress=1.0
+    )
     if not changed:
         return False
     evaluation = Evaluation.objects.get(pk=evaluation_id)
@@ -116,7 +116,9 @@ def give_back(evaluation_id: int, attempt: int, fault: str) -> EvaluationState |
         post_measurement(evaluation_id, attempt, body, b"")
         return EvaluationState.MEASURED
     now = timezone.now()
-    held.update(state=EvaluationState.QUEUED, lease_expires_at=None, queued_at=now, phase="queued again", sent_at=_NEVER)
+    held.update(
+        state=EvaluationState.QUEUED, lease_expires_at=None, queued_at=now, phase="queued again", sent_at=_NEVER
+    )
     trial = Trial.objects.get(pk=evaluation.trial_id)
     if evaluation.purpose == Purpose.TRIAL:
         trial.state = TrialState.QUEUED

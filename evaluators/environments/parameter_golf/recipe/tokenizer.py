@@ -1,6 +1,7 @@
 """Bytes to tokens and back: byte-pair merges counted on a sample of the training text (Sennrich et al. 2016)."""
 
 import collections
+import itertools
 import re
 
 import hyperparameters
@@ -46,7 +47,7 @@ def learn_merges(text: bytes, count: int) -> list[bytes]:
     total: collections.Counter[tuple[bytes, bytes]] = collections.Counter()
     holders: dict[tuple[bytes, bytes], set[int]] = collections.defaultdict(set)
     for index, (parts, n) in enumerate(words):
-        for pair in zip(parts, parts[1:], strict=False):
+        for pair in itertools.pairwise(parts):
             total[pair] += n
             holders[pair].add(index)
     merges: list[bytes] = []
@@ -57,9 +58,9 @@ def learn_merges(text: bytes, count: int) -> list[bytes]:
         for index in holders.pop(best):
             parts, n = words[index]
             joined = join_pair(parts, *best)
-            for pair in zip(parts, parts[1:], strict=False):
+            for pair in itertools.pairwise(parts):
                 total[pair] -= n
-            for pair in zip(joined, joined[1:], strict=False):
+            for pair in itertools.pairwise(joined):
                 total[pair] += n
                 holders[pair].add(index)
             words[index] = (joined, n)
@@ -79,7 +80,7 @@ class Tokenizer:
         """Join the pair with the lowest number until none is left."""
         parts = [bytes([value]) for value in word]
         while len(parts) > 1:
-            joined = [a + b for a, b in zip(parts, parts[1:], strict=False)]
+            joined = [a + b for a, b in itertools.pairwise(parts)]
             best = min(joined, key=lambda token: self.numbers.get(token, len(self.numbers)))
             if best not in self.numbers:
                 break
