@@ -1,6 +1,6 @@
 """Settings: one file, read from the environment by small typed readers that are loud on nonsense.
 
-Everything has a default for one machine; where users outgrow it, DATABASE_URL, BROKER_URL and REDIS_URL point elsewhere.
+Everything has a default for one machine; beyond it, DATABASE_URL, BROKER_URL and REDIS_URL point elsewhere.
 """
 
 from __future__ import annotations
@@ -111,16 +111,13 @@ def _database() -> dict[str, Any]:
     url = text("DATABASE_URL")
     if not url:
         return {"ENGINE": "django.db.backends.postgresql", **_endpoints.database}
+    expected = "expected postgres://user:password@host:port/name"
     try:
         parsed = dict(dj_database_url.parse(url))
     except ValueError:
-        raise ImproperlyConfigured(
-            "DATABASE_URL is malformed, expected postgres://user:password@host:port/name"
-        ) from None
+        raise ImproperlyConfigured(f"DATABASE_URL is malformed, {expected}") from None
     if parsed["ENGINE"] != "django.db.backends.postgresql":
-        raise ImproperlyConfigured(
-            "DATABASE_URL names another database, expected postgres://user:password@host:port/name"
-        )
+        raise ImproperlyConfigured(f"DATABASE_URL names another kind of database, {expected}")
     return parsed
 
 
@@ -128,9 +125,8 @@ DATABASES = {"default": _database() | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS":
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 BROKER_URL = text("BROKER_URL") or _endpoints.broker_url
-REDIS_URL = text("REDIS_URL") or (
-    BROKER_URL if BROKER_URL.startswith(("redis://", "rediss://")) else _endpoints.redis_url
-)
+_broker_is_redis = BROKER_URL.startswith(("redis://", "rediss://"))
+REDIS_URL = text("REDIS_URL") or (BROKER_URL if _broker_is_redis else _endpoints.redis_url)
 
 CHANNEL_LAYERS = {
     "default": {
@@ -141,7 +137,7 @@ CHANNEL_LAYERS = {
 
 CELERY_BROKER_URL = BROKER_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# A message that is redelivered changes nothing (claims are conditional), but it should not be by the clock of a long trial.
+# A second delivery changes nothing (claims are conditional), but a long trial should not cause one by the clock.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 24 * 3600} if BROKER_URL.startswith("redis") else {}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True

@@ -1,4 +1,4 @@
-"""Claim, measure, post (on an evaluator host); judge and record (on the site). The one file here that writes the record."""
+"""Claim, measure, post (on an evaluator host); judge and record (on the site). The one file here that writes."""
 
 from __future__ import annotations
 

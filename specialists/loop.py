@@ -15,10 +15,10 @@ from trials.vocab import CampaignState
 class Situation:
     """What the loop knows of a campaign at one moment.
 
-    submitted: trials that count or may still count (in flight included); finished_through: every trial up to this number
-    is closed (-1: not even the baseline); busy_roles: roles with a session or a trial in flight; open_sessions/open_trials:
-    how many of each; sessions: sessions started so far; spent_roles: roles whose last session found nothing to propose
-    since the newest outcome.
+    submitted: trials that count or may still count, in flight included; finished_through: every trial up to this
+    number is closed (-1: not even the baseline); busy_roles: roles with a session or a trial in flight; open_sessions,
+    open_trials: how many of each; sessions: sessions started so far; spent_roles: roles whose last session found
+    nothing to propose on the evidence that a new one would see again.
     """
 
     state: CampaignState

@@ -67,7 +67,8 @@ class Proposer(Protocol):
 def check(proposal: Proposal, parent: Mapping[str, str], surface: Sequence[str]) -> Mapping[str, str]:
     """The complete source after the edit (file name -> text).
 
-    Raises BadProposal: empty hypothesis, change outside ``surface``, no change, oversized file, expected delta not finite.
+    Raises BadProposal: empty hypothesis, change outside ``surface``, no change, oversized file, expected delta not
+    finite.
     """
     if not proposal.hypothesis.strip():
         raise BadProposal("the hypothesis is empty, expected one sentence")

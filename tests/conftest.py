@@ -25,8 +25,8 @@ def process_environment() -> dict[str, str]:
     """Environment for child processes: everything points at the test database."""
     chosen = connection.settings_dict
     url = (
-        f"postgres://{quote(chosen['USER'])}:{quote(chosen['PASSWORD'])}@/{chosen['NAME']}"
-        f"?host={quote(str(chosen['HOST']), safe='')}&port={chosen['PORT'] or 5432}"
+        f"postgres://{quote(chosen['USER'])}@/{chosen['NAME']}?host={quote(str(chosen['HOST']), safe='')}"
+        f"&port={chosen['PORT']}&passfile={quote(str(chosen['OPTIONS']['passfile']), safe='')}"
     )
     return os.environ | {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "autoresearch_site.settings", "DEBUG": "1"}
 

@@ -1,7 +1,7 @@
 """The lineage slice: the bounded evidence that one agent sees, and the exact text of it.
 
-Blocks as in the paper (PAPER.md C8): best chain, leaderboard, recent activity, own trials, children of the best. Every block
-has a fixed number of rows read through an index, so the cost of a slice does not grow with the campaign.
+Blocks follow the paper: best chain, leaderboard, recent activity, own trials, children of the best. Every block has a
+fixed number of rows read through an index, so the cost of a slice does not grow with the campaign.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def _fill(
 
 
 def split_seconds(trial: Trial, phases: Mapping[str, float]) -> Seconds:
-    """Queue = submitted to claimed, run = everything before the first score, eval = scoring, log = measured to recorded."""
+    """Queue: submitted to claimed; run: until scoring; eval: scoring; log: measured to recorded."""
     if trial.started_at is None or trial.measured_at is None or trial.finished_at is None:
         return Seconds(0.0, 0.0, 0.0, 0.0)
     worked = (trial.measured_at - trial.started_at).total_seconds()
