@@ -1,4 +1,7 @@
-"""The Celery application. Queues: ``agents`` (sessions), ``evaluators.<device>`` (measurements), ``default`` (judging, ticks)."""
+"""The Celery application.
+
+Queues: ``agents`` (sessions), ``evaluators.<device>`` (measurements), ``default`` (judging, recording, the tick).
+"""
 
 from __future__ import annotations
 

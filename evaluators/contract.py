@@ -91,7 +91,7 @@ class Measurement:
 
     score: value in the environment's unit, None unless status is ``ok``.
     numbers: exact figures behind the status (``bytes_over``, ``units_over``, ``position`` ...).
-    seconds: wall-clock per phase (``preflight``, ``train``, ``eval``, ``probe`` ...); cpu_seconds likewise, from outside.
+    seconds: wall-clock per phase (``preflight``, ``train``, ``eval``, ``probe`` ...); cpu_seconds too, from outside.
     log: what the recipe printed, bounded; excerpt: deepest exception line and deepest recipe frame.
     """
 
@@ -156,4 +156,4 @@ class Environment(Protocol):
         """Turn a measurement into an outcome."""
 
     def prepare(self, profile: Profile) -> dict[str, object]:
-        """Make or check the data; returns what is there, what is missing, where it is looked for, the expected shape."""
+        """Make or check the data: what is there, what is missing, where it is looked for, the expected shape."""

@@ -1,4 +1,4 @@
-"""Celery's doors to the evaluators. Queues carry ids; every task may be delivered twice, late, or after its worker died."""
+"""Celery's doors to the evaluators. Queues carry ids; a task may come twice, late, or after its worker died."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class Session(models.Model):
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="sessions")
     number = models.PositiveIntegerField()
     role = models.CharField(max_length=60)
-    state = models.CharField(max_length=10, choices=choices(SessionState), default=SessionState.RUNNING)
+    state = models.CharField(max_length=10, choices=choices(SessionState), default=SessionState.RUNNING.value)
     up_to = models.IntegerField(null=True, blank=True)
     seed = models.BigIntegerField()
     lineage_view = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")

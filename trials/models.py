@@ -75,7 +75,7 @@ class Campaign(models.Model):
     slots = models.PositiveSmallIntegerField()
     no_improvement_hours = models.FloatField()
 
-    state = models.CharField(max_length=10, choices=choices(CampaignState), default=CampaignState.RUNNING)
+    state = models.CharField(max_length=10, choices=choices(CampaignState), default=CampaignState.RUNNING.value)
     state_reason = models.CharField(max_length=300, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -132,7 +132,7 @@ class Trial(models.Model):
     lineage_view = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
     seed = models.BigIntegerField()
 
-    state = models.CharField(max_length=10, choices=choices(TrialState), default=TrialState.QUEUED)
+    state = models.CharField(max_length=10, choices=choices(TrialState), default=TrialState.QUEUED.value)
     label = models.CharField(max_length=24, choices=choices(Label), blank=True)
     reason = models.CharField(max_length=300, blank=True)
     score = models.FloatField(null=True, blank=True)
@@ -161,8 +161,8 @@ class Trial(models.Model):
             models.UniqueConstraint(fields=["campaign", "number"], name="trial_number_unique"),
             models.UniqueConstraint(fields=["campaign", "source"], name="trial_source_unique"),
             models.CheckConstraint(
-                condition=Q(state=TrialState.FINISHED, finished_at__isnull=False) & ~Q(label="")
-                | ~Q(state=TrialState.FINISHED) & Q(label=""),
+                condition=Q(state="finished", finished_at__isnull=False) & ~Q(label="")
+                | ~Q(state="finished") & Q(label=""),
                 name="trial_finished_has_label",
             ),
         ]
@@ -191,7 +191,7 @@ class Evaluation(models.Model):
     split = models.CharField(max_length=12)
     seed = models.BigIntegerField()
     device = models.CharField(max_length=12)
-    state = models.CharField(max_length=10, choices=choices(EvaluationState), default=EvaluationState.QUEUED)
+    state = models.CharField(max_length=10, choices=choices(EvaluationState), default=EvaluationState.QUEUED.value)
     attempt = models.PositiveSmallIntegerField(default=0)
     worker = models.CharField(max_length=120, blank=True)
     fault = models.CharField(max_length=300, blank=True)
