@@ -1,0 +1,49 @@
+"""One recipe folder, judged as a campaign would judge it, with nothing written to the record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from evaluators import preflight
+from evaluators.contract import Environment, Profile, Progress
+
+
+def evaluate(
+    environment: Environment,
+    profile: Profile,
+    folder: Path,
+    *,
+    seed: int,
+    level: str,
+    report: Callable[[Progress], None],
+) -> dict[str, Any]:
+    """Preflight, measure on the validation split, judge; returns the report of ``manage.py evaluate --json``.
+
+    Raises ValueError for a folder that is no recipe (missing file, link, binary, oversized), HarnessFault for our own.
+    """
+    source = preflight.read_folder(environment.spec, folder)
+    refused = preflight.check(environment.spec, source, parent=None, surface=())
+    if refused is not None:
+        measurement = preflight.measurement(refused, seed=seed, split="validation")
+    else:
+        measurement = environment.measure(
+            source, profile=profile, seed=seed, split="validation", level=level, report=report
+        )
+    outcome = environment.judge(measurement, profile)
+    record = asdict(measurement)
+    del record["log"]
+    return {
+        "label": str(outcome.label),
+        "reason": outcome.reason,
+        "score": outcome.score,
+        "score_source": measurement.score_source,
+        "artifact_bytes": measurement.artifact_bytes,
+        "numbers": dict(outcome.numbers),
+        "timings": {"seconds": record["seconds"], "cpu_seconds": record["cpu_seconds"]},
+        "measurements": [record],
+        "isolation": record["isolation"],
+        "excerpt": measurement.excerpt,
+    }

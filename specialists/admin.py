@@ -1,0 +1,105 @@
+"""Launching and steering campaigns in the admin. The record itself is read-only there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+
+from specialists import launch
+from specialists.forms import LaunchForm
+from specialists.models import Session
+from trials.models import Campaign
+from trials.services.campaigns import WrongState
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Shows rows; nothing is added, changed or deleted through it."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def _steer(verb: Callable[..., Campaign], done: str, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
+    for campaign in campaigns:
+        try:
+            verb(campaign, actor=request.user.get_username())
+        except WrongState as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, f"{campaign.name}: {done}")
+
+
+@admin.register(Campaign)
+class CampaignAdmin(ReadOnlyAdmin):
+    """``Add`` opens the launch form; pause, resume and stop are actions of the list."""
+
+    list_display = ("name", "state", "environment", "profile", "trial_count", "best_score", "created_at", "page")
+    list_filter = ("state", "environment", "profile")
+    search_fields = ("name", "slug")
+    actions: ClassVar[list[str]] = ["pause", "resume", "stop"]
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("trials.add_campaign")
+
+    def get_urls(self) -> list[URLPattern]:
+        launch_path = path("add/", self.admin_site.admin_view(self.launch_view), name="trials_campaign_add")
+        return [launch_path, *super().get_urls()]
+
+    def launch_view(self, request: HttpRequest) -> HttpResponse:
+        """The launch form: bad values come back with an error at their field, good ones start the campaign."""
+        if not self.has_add_permission(request):
+            return redirect(reverse("admin:trials_campaign_changelist"))
+        form = LaunchForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                campaign = launch.launch_campaign(form.chosen(), actor=request.user.get_username(), user=request.user)
+            except (launch.LaunchError, ValueError, OSError) as error:
+                form.add_error(None, str(error))
+            else:
+                messages.success(request, f"{campaign.name} is launched")
+                return HttpResponseRedirect(campaign.get_absolute_url())
+        context = self.admin_site.each_context(request) | {
+            "form": form,
+            "title": "Launch a campaign",
+            "opts": self.opts,
+        }
+        return TemplateResponse(request, "admin/launch.html", context)
+
+    @admin.display(description="page")
+    def page(self, campaign: Campaign) -> str:
+        return format_html('<a href="{}">open</a>', campaign.get_absolute_url())
+
+    @admin.action(description="Pause: nothing further starts", permissions=["steer"])
+    def pause(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
+        _steer(launch.pause, "paused", request, campaigns)
+
+    @admin.action(description="Resume", permissions=["steer"])
+    def resume(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
+        _steer(launch.resume, "running", request, campaigns)
+
+    @admin.action(description="Stop: trials in flight are cancelled", permissions=["steer"])
+    def stop(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
+        _steer(launch.stop, "stopped", request, campaigns)
+
+    def has_steer_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("trials.change_campaign")
+
+
+@admin.register(Session)
+class SessionAdmin(ReadOnlyAdmin):
+    list_display = ("campaign", "number", "role", "state", "up_to", "started_at", "ended_at")
+    list_filter = ("state", "role")

@@ -1,0 +1,55 @@
+"""The admin's launch form: the same checks as the command, shown at their fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from evaluators.registry import ENVIRONMENTS
+from specialists.launch import LEVELS, LaunchError, LaunchSettings, validate
+from specialists.rosters import ROSTERS
+from specialists.vocab import ProposerName
+from trials.vocab import KeepRule, LineagePolicy
+
+
+def _pairs(values: Any) -> list[tuple[str, str]]:
+    return [(str(value), str(value)) for value in values]
+
+
+def _profiles() -> list[tuple[str, str]]:
+    return _pairs(sorted({name for environment in ENVIRONMENTS.values() for name in environment.spec.profiles}))
+
+
+class LaunchForm(forms.Form):
+    """One field for each of LaunchSettings."""
+
+    name = forms.CharField(max_length=120, required=False, help_text="Shown on every page; a name is made when empty.")
+    environment = forms.ChoiceField(choices=[(name, env.spec.title) for name, env in ENVIRONMENTS.items()])
+    profile = forms.ChoiceField(choices=_profiles, initial="cpu")
+    roster = forms.ChoiceField(choices=[(roster.name, roster.title) for roster in ROSTERS.values()])
+    proposer = forms.ChoiceField(choices=_pairs(ProposerName))
+    lineage = forms.ChoiceField(choices=_pairs(LineagePolicy), help_text="What a role sees of earlier trials.")
+    keep_rule = forms.ChoiceField(choices=_pairs(KeepRule))
+    trials = forms.IntegerField(initial=60, help_text="The search ends after this many trials.")
+    hours = forms.FloatField(initial=24.0)
+    no_improvement_hours = forms.FloatField(initial=4.0, help_text="The search ends when nothing improved for so long.")
+    slots = forms.IntegerField(initial=2, help_text="Trials in flight at once.")
+    seed = forms.IntegerField(initial=0)
+    reproducible = forms.BooleanField(
+        required=False, help_text="Outcomes are revealed in number order: the same seed repeats the same search."
+    )
+    level = forms.ChoiceField(choices=_pairs(LEVELS), initial="L2", help_text="The least isolation that is accepted.")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if not self.errors:
+            try:
+                validate(self.chosen())
+            except LaunchError as error:
+                self.add_error(error.field, error.message)
+        return cleaned
+
+    def chosen(self) -> LaunchSettings:
+        """The settings of a form whose fields are valid."""
+        return LaunchSettings(**self.cleaned_data)
