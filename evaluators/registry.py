@@ -1,0 +1,23 @@
+"""Every environment by name: one explicit table."""
+
+from __future__ import annotations
+
+from evaluators.contract import Environment, Profile
+
+ENVIRONMENTS: dict[str, Environment] = {}
+
+
+def get_environment(name: str) -> Environment:
+    """Raises LookupError that names what there is."""
+    if name not in ENVIRONMENTS:
+        raise LookupError(f"environment {name!r} is unknown, expected one of {', '.join(sorted(ENVIRONMENTS))}")
+    return ENVIRONMENTS[name]
+
+
+def profile_of(environment: str, profile: str) -> tuple[Environment, Profile]:
+    """Raises LookupError for an unknown environment or profile."""
+    chosen = get_environment(environment)
+    if profile not in chosen.spec.profiles:
+        known = ", ".join(chosen.spec.profiles)
+        raise LookupError(f"profile {profile!r} of {environment} is unknown, expected one of {known}")
+    return chosen, chosen.spec.profiles[profile]
