@@ -1,0 +1,180 @@
+"""Entry of every sandboxed process: put up the walls, then run the child folder's ``__main__``.
+
+Started by ``evaluators.sandbox.spawn`` as ``python -sSB confine.py SETTINGS CHILD ARG...``; no byte of a recipe has
+been read before the walls stand. Three processes: keeper (confine_reaper), runner (walls, then the child), and for
+the ``unshare`` backend one outside the namespaces. A runner asks ``confine.confine()`` for the report.
+
+-I is not used because it would ignore PYTHONHASHSEED; the environment is made by the parent, user and site folders
+are off (-s -S), so no .pth file, sitecustomize or PYTHON* variable of the host is honoured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from confine_kernel import (
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
+    PR_SET_PDEATHSIG,
+    drop_privileges,
+    prctl,
+    set_limits,
+)
+from confine_landlock import restrict
+from confine_reaper import keep, sweep_descendants, sweep_namespace, tell
+from confine_rooms import furnish, leave
+from confine_seccomp import install, program
+
+WRITABLE_DEVICES = ("/dev/null", "/dev/zero", "/dev/full")
+FAULT = 125  # exit code when a wall could not be built
+_report: dict[str, object] = {}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the parent decided; made by ``evaluators.sandbox.command`` and passed as JSON."""
+
+    backend: str  # bwrap | unshare | landlock
+    pipes: tuple[int, int, int, int]  # frames in, protocol out, channel to the worker, lifeline
+    uid: int  # become this uid; -1: stay
+    gid: int
+    may_read: bool  # see drop_privileges
+    limits: dict[str, int]  # rlimits by name
+    scratch: str
+    scratch_bytes: int
+    shown: list[list[str]]  # (source, place) for the unshare backend
+    links: list[list[str]]
+    devices: list[str]
+    read: list[str]  # Landlock
+    listed: list[str]
+    search: list[str]  # appended to sys.path
+
+
+def confine(settings: Mapping[str, object] | None = None) -> dict[str, object]:
+    """The walls this process stands behind. They were put up before the caller's code ran; ``settings`` adds nothing.
+
+    Raises RuntimeError in a process that was not started by ``evaluators.sandbox.spawn``: there are no walls then.
+    """
+    if not _report:
+        raise RuntimeError("not confined: start this program with evaluators.sandbox.spawn")
+    return dict(_report)
+
+
+def _die_with(parent: int) -> None:
+    """SIGKILL when the parent ends; to be set again after a change of uid, which clears it."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(FAULT)
+
+
+def _become_keeper(settings: Settings) -> None:
+    """Reach the process that is to be the keeper: behind namespaces where the backend has them."""
+    if settings.backend == "landlock":
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        return
+    if settings.backend == "unshare":
+        leave()
+        first = os.fork()
+        if first:
+            for pipe in settings.pipes:
+                os.close(pipe)
+            os.waitpid(first, 0)
+            os._exit(0)
+        furnish(
+            shown=settings.shown,
+            links=settings.links,
+            devices=settings.devices,
+            scratch=settings.scratch,
+            scratch_bytes=settings.scratch_bytes,
+            owner=(settings.uid, settings.gid),
+        )
+    drop_privileges(settings.uid, settings.gid, may_read=settings.may_read)
+    prctl(PR_SET_DUMPABLE, 0)
+    _die_with(0)  # the parent is outside this process id namespace
+
+
+def _keep(settings: Settings, runner: int) -> NoReturn:
+    """The keeper's life."""
+    frames, protocol, channel, lifeline = settings.pipes
+    os.close(frames)
+    os.close(protocol)
+    code = FAULT
+    try:
+        sweep = sweep_descendants if settings.backend == "landlock" else sweep_namespace
+        keep(runner, lifeline=lifeline, channel=channel, uid=settings.uid, sweep=sweep)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
+    """Runner: give up what is left, limit, lock. Returns the report."""
+    private_root = settings.backend != "landlock"
+    if not private_root:
+        drop_privileges(settings.uid, settings.gid, may_read=settings.may_read)
+    _die_with(keeper)
+    prctl(PR_SET_DUMPABLE, 1)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")  # when the host runs out of memory, the recipe goes first
+    os.umask(0o022)
+    os.chdir(settings.scratch)
+    frames, protocol, channel, lifeline = settings.pipes
+    os.close(lifeline)
+    os.dup2(frames, 0)
+    os.dup2(protocol, 1)
+    os.close(frames)
+    os.close(protocol)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    set_limits(settings.limits)
+    version = restrict(
+        read=["/"] if private_root else [*settings.read, f"/proc/{os.getpid()}"],
+        listed=settings.listed,
+        written=[settings.scratch],
+        devices=WRITABLE_DEVICES,
+    )
+    if version == 0 and not private_root:
+        raise OSError("this kernel has no Landlock")
+    code = program(private_root=private_root, signal_scope=private_root or version >= 6, pid=os.getpid())
+    return {
+        "backend": settings.backend,
+        "uid": os.getuid(),
+        "landlock_abi": version,
+        "seccomp_sha256": install(code),
+        "limits": settings.limits,
+        "scratch": settings.scratch,
+    }
+
+
+def _start() -> NoReturn:
+    """Become keeper and runner; run the child folder in the runner; end with its exit code."""
+    settings = Settings(**json.loads(sys.argv[1]))
+    channel = settings.pipes[2]
+    try:
+        _become_keeper(settings)
+        keeper = os.getpid()
+        runner = os.fork()
+        if runner:
+            _keep(settings, runner)
+        _report.update(_raise_walls(settings, keeper))
+    except BaseException as fault:  # whatever it is, nothing may run behind half a wall
+        tell(channel, {"fault": f"{type(fault).__name__}: {fault}"})
+        os._exit(FAULT)
+    tell(channel, {"walls": _report})
+    os.close(channel)
+    sys.modules["confine"] = sys.modules["__main__"]
+    sys.path += settings.search
+    sys.argv = sys.argv[2:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    _start()

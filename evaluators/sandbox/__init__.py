@@ -1,0 +1,10 @@
+"""Running code that nobody vouches for, so that it can reach nothing but its pipes and its scratch folder.
+
+Levels, what each holds and what it does not: docs/sandbox.md.
+"""
+
+from evaluators.sandbox.process import Confined, spawn
+from evaluators.sandbox.reach import reach
+from evaluators.sandbox.records import LEVELS, Bounds, Exit, Isolation, SandboxUnavailable
+
+__all__ = ["LEVELS", "Bounds", "Confined", "Exit", "Isolation", "SandboxUnavailable", "reach", "spawn"]

@@ -1,0 +1,171 @@
+"""The exact command line of one sandboxed process, for each backend."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluators.sandbox.records import Bounds, SandboxUnavailable
+from evaluators.sandbox.view import DEVICES, ENTRY, View, open_to_others, view
+
+BOX = "/box"
+OPEN_FILES = 512
+UID_BASE, UIDS = 0x7000_0000, 1 << 28
+SLOTS = 64
+_slots = itertools.count()
+
+
+@dataclass(frozen=True)
+class Pipes:
+    """The child's ends: frames in, protocol out, the keeper's channel, the lifeline."""
+
+    frames: int
+    protocol: int
+    channel: int
+    lifeline: int
+
+    def as_tuple(self) -> tuple[int, int, int, int]:
+        """In the order of the child's settings."""
+        return self.frames, self.protocol, self.channel, self.lifeline
+
+
+def pool_uid() -> int:
+    """A uid that no user and no other live sandbox has, so that its process count is its own; -1 unless root.
+
+    Derived from this process's id and a counter: no register of slots is needed. Inside a container that maps few
+    ids, one from the upper half of what it maps.
+    """
+    if os.geteuid() != 0:
+        return -1
+    number = os.getpid() * SLOTS + next(_slots) % SLOTS
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        first, _outside, count = max((tuple(map(int, line.split())) for line in file), key=lambda row: row[2])
+    if first + count > UID_BASE + UIDS:
+        return UID_BASE + number % UIDS
+    half = max(1, count // 2)
+    return int(first + count - half + number % half)
+
+
+def environment(scratch: str) -> dict[str, str]:
+    """The child's whole environment: the same on every host but for the scratch path."""
+    threads = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
+    return {
+        "HOME": scratch,
+        "TMPDIR": scratch,
+        "PATH": "/usr/bin:/bin",
+        "USER": "recipe",
+        "LOGNAME": "recipe",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    } | {f"{name}_NUM_THREADS": "1" for name in threads}
+
+
+def limits(bounds: Bounds, *, already: int) -> dict[str, int]:
+    """rlimits of each process in the sandbox, by name. already: processes of the same uid outside of it."""
+    return {
+        "AS": bounds.memory_bytes,
+        "CPU": int(bounds.cpu_seconds) + 2,
+        "FSIZE": bounds.scratch_bytes,
+        "NPROC": bounds.processes + already,
+        "NOFILE": OPEN_FILES,
+        "CORE": 0,
+        "MEMLOCK": 0,
+        "MSGQUEUE": 0,
+    }
+
+
+def _own_processes() -> int:
+    """Threads that count towards this uid's process limit on the host."""
+    uid, count = os.getuid(), 0
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                if entry.stat().st_uid == uid:
+                    count += len(os.listdir(f"{entry.path}/task"))
+            except OSError:  # it ended meanwhile
+                continue
+    return count
+
+
+@functools.cache
+def bwrap_help() -> str:
+    """Options that the installed bubblewrap knows. Raises SandboxUnavailable when there is none."""
+    program = shutil.which("bwrap")
+    if program is None:
+        raise SandboxUnavailable("bubblewrap (bwrap) is not installed")
+    return subprocess.run([program, "--help"], capture_output=True, text=True, check=False, timeout=10).stdout
+
+
+def _bwrap(sight: View, shown: Sequence[tuple[str, str]], bounds: Bounds, *, uid: int, may_read: bool) -> list[str]:
+    """Bubblewrap protects by its arguments only; this list is the policy."""
+    command = [shutil.which("bwrap") or "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+    command += ["--unshare-cgroup-try", "--hostname", "sandbox", "--new-session", "--die-with-parent", "--as-pid-1"]
+    command += ["--cap-drop", "ALL"]
+    if uid >= 0:  # root: a uid of its own instead of a user namespace; these go when it is taken
+        for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", *(["CAP_DAC_READ_SEARCH"] if may_read else [])):
+            command += ["--cap-add", capability]
+    else:
+        command.append("--unshare-user")
+        if "--disable-userns" in bwrap_help():
+            command.append("--disable-userns")
+    for source, place in shown:
+        command += ["--ro-bind", source, place] if source else ["--size", "65536", "--tmpfs", place]
+    for place, target in sight.links:
+        command += ["--symlink", target, place]
+    for device in DEVICES:
+        command += ["--dev-bind", device, device]
+    command += ["--proc", "/proc", "--perms", "0777" if uid >= 0 else "0700", "--size", str(bounds.scratch_bytes)]
+    command += ["--tmpfs", BOX, "--remount-ro", "/", "--chdir", BOX, "--clearenv"]
+    for place in (place for source, place in shown if not source):
+        command += ["--remount-ro", place]
+    for name, value in environment(BOX).items():
+        command += ["--setenv", name, value]
+    return [*command, "--"]
+
+
+def build(
+    backend: str, bounds: Bounds, pipes: Pipes, *, argv: Sequence[str], readonly: Sequence[Path], child: Path, box: str
+) -> tuple[list[str], int]:
+    """Command line and the uid that the sandbox will have (-1: the caller's).
+
+    box: scratch folder on the host, made by the caller; used by ``landlock`` only.
+    """
+    sight, uid = view(), pool_uid()
+    private = backend != "landlock"
+    extra = [str(child.resolve()), str(ENTRY.parent)]
+    mine = [(os.path.realpath(path), os.path.abspath(path)) for path in map(str, readonly)]
+    shown = sorted({*sight.shown, *mine, *((path, path) for path in extra)}, key=lambda pair: pair[1].count("/"))
+    reads = [*extra, *(source for source, _place in mine)]
+    may_read = uid >= 0 and not open_to_others([sight.python, *sight.search, *reads], ancestors=not private)
+    already = 0 if private or uid >= 0 else _own_processes()
+    settings = {
+        "backend": backend,
+        "pipes": pipes.as_tuple(),
+        "uid": uid,
+        "gid": uid,
+        "may_read": may_read,
+        "limits": limits(bounds, already=already),
+        "scratch": BOX if private else box,
+        "scratch_bytes": bounds.scratch_bytes,
+        "shown": shown if backend == "unshare" else [],
+        "links": sight.links if backend == "unshare" else [],
+        "devices": DEVICES,
+        "read": [] if private else [*sight.read, *reads],
+        "listed": [] if private else sight.listed,
+        "search": sight.search,
+    }
+    front = _bwrap(sight, shown, bounds, uid=uid, may_read=may_read) if backend == "bwrap" else []
+    inner = [sight.python, "-sSB", str(ENTRY), json.dumps(settings), extra[0], *argv]
+    return [*front, *inner], uid

@@ -1,0 +1,76 @@
+"""Values of the sandbox room: levels, what was reached, bounds of one process, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LEVELS = ("L3", "L2")
+"""Strongest first. L3: namespaces and a curated root. L2: Landlock, seccomp and limits in the host's own root."""
+
+LEVEL_OF = {"bwrap": "L3", "unshare": "L3", "landlock": "L2"}
+"""Backend -> level, in the order in which they are tried."""
+
+
+class SandboxUnavailable(RuntimeError):
+    """No wall, or not the asked one, can be built on this host: one clear line. Never a recipe's fault."""
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """The level reached on this host; stored with every trial.
+
+    why_lower: empty when ``level`` is ``wanted``. backend: ``bwrap``, ``unshare`` or ``landlock``.
+    details: uid, kernel, bwrap_version, landlock_abi, seccomp_sha256, limits, network, cgroup, self_test, notes.
+    """
+
+    level: str
+    wanted: str
+    why_lower: str
+    backend: str
+    details: Mapping[str, object] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values for the trial's record."""
+        return {
+            "level": self.level,
+            "wanted": self.wanted,
+            "why_lower": self.why_lower,
+            "backend": self.backend,
+            "details": dict(self.details),
+        }
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Limits of one sandboxed tree.
+
+    wall_seconds, cpu_seconds: of the whole tree, enforced from outside (and CPU per process by rlimit).
+    memory_bytes: address space of each process, and resident memory of the tree. scratch_bytes: the writable folder.
+    log_bytes: kept of what the recipe prints. processes: processes and threads.
+    """
+
+    wall_seconds: float
+    cpu_seconds: float
+    memory_bytes: int
+    scratch_bytes: int
+    log_bytes: int = 1 << 20
+    processes: int = 64
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a sandboxed process ended.
+
+    code or signal: of the runner, the other is None; both are None when it was ended from outside before it exited.
+    cpu_seconds: user + system of the whole tree, measured from outside. max_rss_bytes: of its largest process.
+    cause: empty when it ended by itself, else what ended it: ``wall``, ``cpu``, ``memory``, ``scratch``, ``killed``
+    (by ``kill()``), or ``fault`` (the sandbox broke; never the recipe's doing).
+    """
+
+    code: int | None
+    signal: int | None
+    cpu_seconds: float
+    wall_seconds: float
+    max_rss_bytes: int
+    cause: str = ""
