@@ -26,9 +26,9 @@ def die_with_parent(signum: int = signal.SIGKILL, *, parent: int | None = None) 
         os.kill(os.getpid(), signum)
 
 
-def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent dies, so that none can slip out of the tree."""
-    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+def adopt_orphans(adopt: bool) -> None:
+    """Become, or no longer become, the parent of every descendant whose own parent dies: none slips out of the tree."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
 
 
 def descendants(root: int) -> list[int]:

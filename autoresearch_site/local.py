@@ -1,0 +1,23 @@
+"""Which of the embedded servers the settings point at, and starting those."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from autoresearch_site import embedded
+
+
+def uses_embedded_database() -> bool:
+    """False when DATABASE_URL names another one."""
+    return bool(settings.DATABASES["default"]["HOST"] == embedded.endpoints(settings.DATA_DIR).database["HOST"])
+
+
+def uses_embedded_broker() -> bool:
+    """False when both the queue (BROKER_URL) and the live channel (REDIS_URL) are elsewhere."""
+    found = embedded.endpoints(settings.DATA_DIR)
+    return found.broker_url == settings.BROKER_URL or found.redis_url == settings.REDIS_URL
+
+
+def ensure_servers() -> None:
+    """Start the servers that the settings need and that are not running; raises EmbeddedError."""
+    embedded.ensure(settings.DATA_DIR, need_database=uses_embedded_database(), need_broker=uses_embedded_broker())
