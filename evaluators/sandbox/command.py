@@ -108,6 +108,13 @@ def bwrap_help() -> str:
     return subprocess.run([program, "--help"], capture_output=True, text=True, check=False, timeout=10).stdout
 
 
+def _parents(shown: Sequence[tuple[str, str]]) -> list[str]:
+    """Folders that lead to the shown paths and are not themselves inside one, parents first."""
+    trees = [f"{place}/" for _source, place in shown]
+    leading = {str(folder) for _source, place in shown for folder in Path(place).parents} - {"/"}
+    return sorted(folder for folder in leading if not any(f"{folder}/".startswith(tree) for tree in trees))
+
+
 def _bwrap(sight: View, shown: Sequence[tuple[str, str]], bounds: Bounds, *, uid: int, may_read: bool) -> list[str]:
     """Bubblewrap protects by its arguments only; this list is the policy."""
     command = [shutil.which("bwrap") or "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
@@ -120,6 +127,8 @@ def _bwrap(sight: View, shown: Sequence[tuple[str, str]], bounds: Bounds, *, uid
         command.append("--unshare-user")
         if "--disable-userns" in bwrap_help():
             command.append("--disable-userns")
+    for folder in _parents(shown):  # bubblewrap would make them for root only
+        command += ["--perms", "0755", "--dir", folder]
     for source, place in shown:
         command += ["--ro-bind", source, place] if source else ["--size", "65536", "--tmpfs", place]
     for place, target in sight.links:
