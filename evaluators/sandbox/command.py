@@ -108,10 +108,11 @@ def bwrap_help() -> str:
     return subprocess.run([program, "--help"], capture_output=True, text=True, check=False, timeout=10).stdout
 
 
-def _parents(shown: Sequence[tuple[str, str]]) -> list[str]:
-    """Folders that lead to the shown paths and are not themselves inside one, parents first."""
+def _parents(shown: Sequence[tuple[str, str]], others: Sequence[str]) -> list[str]:
+    """Folders that lead to the shown and other places and are not themselves inside a shown one, parents first."""
     trees = [f"{place}/" for _source, place in shown]
-    leading = {str(folder) for _source, place in shown for folder in Path(place).parents} - {"/"}
+    places = [place for _source, place in shown] + list(others)
+    leading = {str(folder) for place in places for folder in Path(place).parents} - {"/"}
     return sorted(folder for folder in leading if not any(f"{folder}/".startswith(tree) for tree in trees))
 
 
@@ -127,7 +128,8 @@ def _bwrap(sight: View, shown: Sequence[tuple[str, str]], bounds: Bounds, *, uid
         command.append("--unshare-user")
         if "--disable-userns" in bwrap_help():
             command.append("--disable-userns")
-    for folder in _parents(shown):  # bubblewrap would make them for root only
+    places = [place for place, _target in sight.links] + list(DEVICES)
+    for folder in _parents(shown, places):  # bubblewrap would make them for root only
         command += ["--perms", "0755", "--dir", folder]
     for source, place in shown:
         command += ["--ro-bind", source, place] if source else ["--size", "65536", "--tmpfs", place]
