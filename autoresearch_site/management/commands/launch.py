@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from contextlib import ExitStack
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from autoresearch_site.stack import Stack
+from autoresearch_site.stack import Stack, StackError
 from specialists.launch import LaunchError, LaunchSettings, launch_campaign
 from trials.models import Campaign
 from trials.report import build_report
@@ -41,16 +40,14 @@ class Command(BaseCommand):
 
     def handle(self, *, wait: bool, **options: Any) -> None:
         chosen = LaunchSettings(**{name: options[name] for name in LaunchSettings.__dataclass_fields__})
-        with ExitStack() as running:
-            try:
-                campaign = launch_campaign(chosen, actor="command")
-            except (LaunchError, OSError, ValueError) as error:
-                raise CommandError(str(error)) from error
-            if wait:
-                if not Stack.is_running(settings.DATA_DIR):
-                    running.enter_context(Stack(settings.DATA_DIR, web=False))
-                campaign = wait_for(campaign)
-        printed = build_report(campaign) if wait else _short(campaign)
+        try:
+            if not wait:
+                printed = _short(launch_campaign(chosen, actor="command"))
+            else:
+                with Stack(settings.DATA_DIR, web=False) as stack:
+                    printed = build_report(wait_for(launch_campaign(chosen, actor="command"), stack))
+        except (LaunchError, StackError, OSError, ValueError) as error:
+            raise CommandError(str(error)) from error
         if options["json"]:
             self.stdout.write(json.dumps(printed))
             return
@@ -58,10 +55,11 @@ class Command(BaseCommand):
             self.stdout.write(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")
 
 
-def wait_for(campaign: Campaign) -> Campaign:
-    """Block until the campaign is no longer live; its state goes to stderr now and then."""
+def wait_for(campaign: Campaign, stack: Stack) -> Campaign:
+    """Block until the campaign is no longer live; its state goes to stderr when it changes. Raises StackError."""
     shown = ""
     while True:
+        stack.check()
         campaign = Campaign.objects.select_related("best_trial").get(pk=campaign.pk)
         if campaign.state not in LIVE_CAMPAIGN_STATES:
             return campaign
