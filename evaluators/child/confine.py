@@ -126,7 +126,7 @@ def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
         file.write("1000")  # when the host runs out of memory, the recipe goes first
     os.umask(0o022)
     os.chdir(settings.scratch)
-    frames, protocol, channel, lifeline = settings.pipes
+    frames, protocol, _channel, lifeline = settings.pipes
     os.close(lifeline)
     os.dup2(frames, 0)
     os.dup2(protocol, 1)

@@ -59,9 +59,7 @@ def check(result: int, call: str) -> int:
 def prctl(option: int, first: int = 0, second: int = 0) -> int:
     """prctl(2) with integer arguments."""
     zero = ctypes.c_ulong(0)
-    return check(
-        libc.prctl(option, ctypes.c_ulong(first), ctypes.c_ulong(second), zero, zero), f"prctl({option})"
-    )
+    return check(libc.prctl(option, ctypes.c_ulong(first), ctypes.c_ulong(second), zero, zero), f"prctl({option})")
 
 
 def drop_privileges(uid: int, gid: int, *, may_read: bool) -> None:

@@ -208,11 +208,9 @@ class Confined:
             own = os.waitstatus_to_exitcode(int(self._told["status"])) if self._told else -signal.SIGKILL
             if cause not in ("", "fault") and own != -signal.SIGKILL:
                 cause = ""  # it had ended by itself before the keeper looked
-            elif cause:
-                own = None
             self._exit = Exit(
-                code=own if own is not None and own >= 0 else None,
-                signal=-own if own is not None and own < 0 else None,
+                code=own if not cause and own >= 0 else None,
+                signal=-own if not cause and own < 0 else None,
                 cpu_seconds=max(cpu, self._told.get("cpu", 0.0)),
                 wall_seconds=time.monotonic() - self._began,
                 max_rss_bytes=max(int(self._told.get("rss", 0)), self._seen.largest),

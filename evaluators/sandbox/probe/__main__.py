@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import confine
 
@@ -55,11 +56,11 @@ def scratch_works() -> bool:
 
 
 def main() -> None:
-    """Print the findings on the protocol pipe."""
+    """Write the findings to the protocol pipe."""
     now = status()
     walls = confine.confine()
     findings = {
-        "host_files": all(refused(lambda path=path: os.open(path, os.O_RDONLY)) for path in sys.argv[1:]),
+        "host_files": all(refused(partial(os.open, path, os.O_RDONLY)) for path in sys.argv[1:]),
         "writing": refused(write_outside),
         "network": refused(lambda: socket.create_connection(("127.0.0.1", 9), timeout=1)),
         "processes": refused(lambda: os.listdir("/proc")) or walls["backend"] != "landlock",
@@ -69,7 +70,7 @@ def main() -> None:
         "seccomp": now["Seccomp"] == "2",
         "scratch": scratch_works(),
     }
-    print(json.dumps(findings))
+    os.write(1, json.dumps(findings).encode())
 
 
 main()
