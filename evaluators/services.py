@@ -34,12 +34,10 @@ def evaluate(evaluation_id: int) -> int | None:
     order = Evaluation.objects.select_related("campaign").filter(pk=evaluation_id).first()
     if order is None or order.state != EvaluationState.QUEUED:
         return None
-    isolation = sandbox.reach(WANTED_LEVEL)
-    if isolation.level < order.campaign.minimum_level:
-        logger.error(
-            "evaluation %s waits: campaign %s wants %s, this host reaches %s (%s)",
-            evaluation_id, order.campaign.slug, order.campaign.minimum_level, isolation.level, isolation.why_lower,
-        )  # fmt: skip
+    unfit = why_unfit(order)
+    if unfit:
+        logger.error("evaluation %s waits: %s", evaluation_id, unfit)
+        leases.explain_wait(evaluation_id, unfit)
         return None
     evaluation = leases.claim_evaluation(evaluation_id, worker_name())
     if evaluation is None:
@@ -55,6 +53,18 @@ def evaluate(evaluation_id: int) -> int | None:
             return evaluation.campaign_id
     leases.post_measurement(evaluation.pk, evaluation.attempt, as_record(measurement), measurement.log)
     return evaluation.campaign_id
+
+
+def why_unfit(order: Evaluation) -> str:
+    """Why this host may not measure the order, empty when it may."""
+    try:
+        isolation = sandbox.reach(WANTED_LEVEL)
+    except sandbox.SandboxUnavailable as error:
+        return str(error)
+    if isolation.level < order.campaign.minimum_level:
+        wanted = order.campaign.minimum_level
+        return f"the campaign wants {wanted}, {worker_name()} reaches {isolation.level}: {isolation.why_lower}"
+    return ""
 
 
 def measure(evaluation: Evaluation, beat: Heartbeat) -> Measurement:

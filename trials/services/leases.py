@@ -133,3 +133,8 @@ def take_unsent(campaign_id: int, older_than: timedelta) -> list[int]:
     now = timezone.now()
     found = Evaluation.objects.filter(campaign_id=campaign_id).unsent_since(now - older_than)
     return [pk for pk in found.values_list("pk", flat=True) if found.filter(pk=pk).update(sent_at=now)]
+
+
+def explain_wait(evaluation_id: int, reason: str) -> None:
+    """Say on a queued work order why a host left it alone, for people who wonder."""
+    Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.QUEUED).update(fault=reason[:300])

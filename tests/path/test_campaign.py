@@ -1,0 +1,108 @@
+"""The whole way, with nothing replaced: workers, broker, database, sandboxes and the starting recipe at smoke size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from specialists import launch
+from specialists.launch import LaunchSettings, launch_campaign
+from specialists.models import Session
+from tests.trials.test_services import chain_is_whole
+from trials.models import Campaign, Evaluation, Measurement, Rollup, Trial
+from trials.report import build_report
+from trials.services.blobs import get_text, get_tree
+from trials.vocab import LIVE_CAMPAIGN_STATES, Purpose
+
+GIVE_UP_SECONDS = 240
+
+
+def settings(**changes: Any) -> LaunchSettings:
+    values = {"environment": "parameter_golf", "profile": "smoke", "trials": 6, "slots": 2, "seed": 1}
+    return LaunchSettings(**values | changes)
+
+
+def wait_until(condition: Callable[[], bool], logs: Path) -> None:
+    deadline = time.monotonic() + GIVE_UP_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            tails = "\n".join(f"{log.name}: {log.read_text()[-1500:]}" for log in logs.glob("*.log"))
+            pytest.fail(f"the campaign did not get there\n{tails}")
+        time.sleep(0.2)
+
+
+def ended(campaign: Campaign) -> bool:
+    campaign.refresh_from_db()
+    return campaign.state not in LIVE_CAMPAIGN_STATES
+
+
+def trajectory(campaign: Campaign) -> list[tuple[Any, ...]]:
+    rows = Trial.objects.of(campaign.pk).order_by("number")
+    return list(rows.values_list("number", "role", "parent__number", "source_id", "hypothesis", "label", "score"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reproducible_campaign_runs_by_itself_and_repeats_itself(workers: Path) -> None:
+    first = launch_campaign(settings(name="first", reproducible=True), actor="test")
+    second = launch_campaign(settings(name="second", reproducible=True), actor="test")
+    other = launch_campaign(settings(name="other seed", reproducible=True, seed=2), actor="test")
+    wait_until(lambda: all(ended(campaign) for campaign in (first, second, other)), workers)
+
+    assert (first.state, first.state_reason) == ("finished", "all 6 trials are done")
+    assert trajectory(first) == trajectory(second) != trajectory(other)
+    assert [row[0] for row in trajectory(first)] == list(range(7))
+    assert chain_is_whole(first)
+    sealed = dict(Measurement.objects.filter(campaign=first, purpose=Purpose.SEALED).values_list("trial__number", "score"))
+    assert sealed[0] is not None and first.best_trial is not None and first.best_trial.number in sealed
+
+    trial = Trial.objects.get(campaign=first, number=1)
+    assert trial.parent is not None
+    parent, source = get_tree(trial.parent.source_id), get_tree(trial.source_id)
+    changed = {name for name in source if source[name] != parent[name]}
+    assert changed and changed <= set(trial.surface)
+    assert all(f"+++ b/{name}" in get_text(trial.diff_id) for name in changed)
+    assert "best: trial 0" in get_text(trial.lineage_view_id)
+    record = trial.measurements.get(purpose=Purpose.TRIAL).record
+    assert record["isolation"]["level"] in {"L2", "L3"} and record["score_source"] == "evaluator"
+    assert record["evaluator_sha256"] and record["fingerprint"]
+    assert sum(Rollup.objects.filter(campaign=first).values_list("trials", flat=True)) == 7
+    assert build_report(first)["trials"] == 6
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_campaigns_share_the_workers_and_one_is_paused_resumed_and_stopped(workers: Path) -> None:
+    steered = launch_campaign(settings(name="steered", trials=40), actor="test")
+    beside = launch_campaign(settings(name="beside", trials=4), actor="test")
+
+    def recorded(campaign: Campaign) -> int:
+        campaign.refresh_from_db()
+        return campaign.trial_count
+
+    wait_until(lambda: recorded(steered) >= 1, workers)
+    launch.pause(steered, actor="ada")
+    wait_until(lambda: not Trial.objects.of(steered.pk).open().exists(), workers)
+    paused_at = recorded(steered)
+    wait_until(lambda: ended(beside), workers)
+    assert (recorded(steered), steered.state) == (paused_at, "paused")
+
+    launch.resume(steered, actor="ada")
+    wait_until(lambda: recorded(steered) > paused_at, workers)
+    launch.stop(steered, actor="ada")
+    assert ended(steered) and steered.state == "stopped"
+    assert not Trial.objects.of(steered.pk).open().exists()
+    assert not Evaluation.objects.filter(campaign=steered).in_flight().exists()
+    assert chain_is_whole(steered) and chain_is_whole(beside)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_lost_message_leaves_behind_goes_on_at_the_next_tick(workers: Path) -> None:
+    campaign = launch_campaign(settings(trials=2), actor="test")
+    wait_until(lambda: Session.objects.filter(campaign=campaign).exists(), workers)
+    Evaluation.objects.filter(state="running").update(lease_expires_at="2000-01-01T00:00Z", attempt=99)
+    wait_until(lambda: ended(campaign), workers)
+    assert campaign.state == "finished" and campaign.trial_count == 2
+    assert chain_is_whole(campaign)
