@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-INIT_STD: float = 0.02
+INIT_STD: float = 0.05
 ROTARY_BASE: float = 10000.0
 
 
@@ -110,9 +110,11 @@ class LanguageModel(nn.Module):
 
 
 def initialise(model: nn.Module) -> None:
-    """Normal weights of one small standard deviation."""
-    for parameter in model.parameters():
-        if parameter.ndim == 2:
+    """Normal weights of one small standard deviation; branches start at zero, so that a block starts as identity."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 and "project" in name:
+            nn.init.zeros_(parameter)
+        elif parameter.ndim == 2:
             nn.init.normal_(parameter, std=INIT_STD)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 TEXT_BYTES: int = 3_000_000
-PIECES: int = 60
+PIECE_BYTES: int = 20_000
 
 
 def document_weights(documents: list[bytes]) -> list[float]:
@@ -16,15 +16,16 @@ def document_weights(documents: list[bytes]) -> list[float]:
 
 
 def select_text(documents: list[bytes], seed: int) -> list[bytes]:
-    """About TEXT_BYTES of text in PIECES slices: more than training reads, less than encoding everything costs."""
+    """About TEXT_BYTES in evenly spread pieces: more than training reads, less than encoding everything costs."""
     draw = np.random.default_rng(seed)
     sizes = np.array([len(d) for d in documents], dtype=float) * np.array(document_weights(documents))
-    length = max(1, TEXT_BYTES // PIECES)
+    ends = np.cumsum(sizes / sizes.sum())
+    count = max(1, TEXT_BYTES // PIECE_BYTES)
     pieces: list[bytes] = []
-    for index in draw.choice(len(documents), size=PIECES, p=sizes / sizes.sum()):
-        text = documents[int(index)]
-        begin = int(draw.integers(0, max(1, len(text) - length)))
-        pieces.append(text[begin : begin + length])
+    for place in (np.arange(count) + draw.random()) / count:
+        text = documents[int(np.searchsorted(ends, place))]
+        begin = int(draw.integers(0, max(1, len(text) - PIECE_BYTES)))
+        pieces.append(text[begin : begin + PIECE_BYTES])
     return pieces
 
 

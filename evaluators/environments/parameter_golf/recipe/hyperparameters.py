@@ -10,7 +10,7 @@ BATCH: int = 16
 
 VOCABULARY: int = 512
 
-LEARNING_RATE: float = 5e-3
+LEARNING_RATE: float = 6e-3
 WEIGHT_DECAY: float = 0.1
 
 # Training stops at this share of the unit budget; the evaluator allows 5 % over before it calls an overrun.
