@@ -59,7 +59,7 @@ def migrate_embedded() -> None:
 
 def collect_static() -> None:
     """Collect, hash and compress the static files into STATIC_ROOT when one of their sources changed."""
-    names = [settings.STORAGES["staticfiles"]["BACKEND"], settings.STATIC_ROOT]
+    names = [settings.STORAGES["staticfiles"]["BACKEND"], str(settings.STATIC_ROOT)]
     for finder in get_finders():
         for name, storage in finder.list([]):
             status = Path(storage.path(name)).stat()
@@ -93,7 +93,7 @@ def _unless_done(step: str, facts: list[str]) -> Iterator[bool]:
     """Whether ``step`` has to be done for these ``facts``; when the body ends well, it is noted as done."""
     layout = Layout(settings.DATA_DIR)
     layout.make()
-    digest = hashlib.sha256("\n".join(map(str, facts)).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()
     stamp = layout.run / f"{step}.done"
     if _text(stamp) == digest:
         yield False

@@ -24,7 +24,7 @@ from autoresearch_site.local import ensure_servers
 from autoresearch_site.process import adopt_orphans, bound_log, descendants, die_with_parent, kill_tree, last_line, send
 from autoresearch_site.stack import StackError, bind, serving, take_lock
 
-_QUICK = 10.0  # seconds: a process that dies sooner after its start died quickly
+_QUICK = 30.0  # seconds: a process that dies sooner after its start died quickly
 _QUICK_DEATHS = 4  # in a row are too many
 _PAUSES = (0.2, 1.0, 3.0, 5.0)  # before the next start, by quick deaths so far
 _SHUTDOWN = ((signal.SIGTERM, 3.0), (signal.SIGQUIT, 5.0))  # finish what takes seconds; hand the rest back to the queue
@@ -145,7 +145,7 @@ class StackProcess:
 
     def _reap(self) -> list[tuple[int, int]]:
         """Ended children: leaders, and orphans that this process adopted."""
-        ended = []
+        ended: list[tuple[int, int]] = []
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
