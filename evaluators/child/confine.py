@@ -1,7 +1,7 @@
-"""Entry of every sandboxed process: put up the walls, then run the child folder's ``__main__``.
+"""Beginning of every sandboxed process: put up the walls, then run the child folder's ``__main__``.
 
-Started by ``evaluators.sandbox.spawn`` as ``python -sSB confine.py SETTINGS CHILD ARG...``; no byte of a recipe has
-been read before the walls stand. Three processes: keeper (confine_reaper), runner (walls, then the child), and for
+Started by ``evaluators.sandbox.spawn`` as ``python -sSB confine_start.py SETTINGS CHILD ARG...``; no byte of a recipe
+has been read before the walls stand. Three processes: keeper (confine_reaper), runner (walls, then the child), and for
 the ``unshare`` backend one outside the namespaces. A runner asks ``confine.confine()`` for the report.
 
 -I is not used because it would ignore PYTHONHASHSEED; the environment is made by the parent, user and site folders
@@ -17,8 +17,7 @@ import runpy
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from confine_kernel import (
     PR_SET_CHILD_SUBREAPER,
@@ -38,8 +37,7 @@ FAULT = 125  # exit code when a wall could not be built
 _report: dict[str, object] = {}
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What the parent decided; made by ``evaluators.sandbox.command`` and passed as JSON."""
 
     backend: str  # bwrap | unshare | landlock
@@ -143,17 +141,18 @@ def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
     if version == 0 and not private_root:
         raise OSError("this kernel has no Landlock")
     code = program(private_root=private_root, signal_scope=private_root or version >= 6, pid=os.getpid())
+    install(code)
     return {
         "backend": settings.backend,
         "uid": os.getuid(),
         "landlock_abi": version,
-        "seccomp_sha256": install(code),
+        "seccomp": code.hex(),
         "limits": settings.limits,
         "scratch": settings.scratch,
     }
 
 
-def _start() -> NoReturn:
+def start() -> NoReturn:
     """Become keeper and runner; run the child folder in the runner; end with its exit code."""
     settings = Settings(**json.loads(sys.argv[1]))
     channel = settings.pipes[2]
@@ -169,12 +168,7 @@ def _start() -> NoReturn:
         os._exit(FAULT)
     tell(channel, {"walls": _report})
     os.close(channel)
-    sys.modules["confine"] = sys.modules["__main__"]
     sys.path += settings.search
     sys.argv = sys.argv[2:]
     runpy.run_path(sys.argv[0], run_name="__main__")
     sys.exit(0)
-
-
-if __name__ == "__main__":
-    _start()

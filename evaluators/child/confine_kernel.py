@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import resource
 
 PR_SET_PDEATHSIG = 1
@@ -26,7 +25,7 @@ AT_FDCWD = -100
 AT_RECURSIVE = 0x8000
 MOUNT_ATTR_LOCKED_DOWN = 0x1 | 0x2 | 0x4  # read-only, no set-uid, no devices
 
-MACHINE = platform.machine()
+MACHINE = os.uname().machine
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import functools
 import itertools
 import json
@@ -108,6 +109,13 @@ def bwrap_help() -> str:
     return subprocess.run([program, "--help"], capture_output=True, text=True, check=False, timeout=10).stdout
 
 
+@functools.cache
+def compile_child() -> None:
+    """Keep byte code beside the child's modules, because children start often and never write any. A read-only
+    installation goes without, at about 15 ms a start."""
+    compileall.compile_dir(ENTRY.parent, maxlevels=0, quiet=2)
+
+
 def _parents(shown: Sequence[tuple[str, str]], others: Sequence[str]) -> list[str]:
     """Folders that lead to the shown and other places and are not themselves inside a shown one, parents first."""
     trees = [f"{place}/" for _source, place in shown]
@@ -153,6 +161,7 @@ def build(
 
     box: scratch folder on the host, made by the caller; used by ``landlock`` only.
     """
+    compile_child()
     sight, uid = view(), pool_uid()
     private = backend != "landlock"
     extra = [str(child.resolve()), str(ENTRY.parent)]

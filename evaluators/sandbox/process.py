@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import select
@@ -150,7 +151,9 @@ class Confined:
         *lines, self._said = self._said.split(b"\n")
         for record in map(json.loads, lines):
             if "walls" in record:
-                self.walls = record["walls"]
+                walls = record["walls"]
+                filtered = bytes.fromhex(walls.pop("seccomp"))
+                self.walls = {**walls, "seccomp_sha256": hashlib.sha256(filtered).hexdigest()}
                 self._walled.set()
             elif "fault" in record:
                 self._fault = self._fault or str(record["fault"])

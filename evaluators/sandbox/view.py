@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHILD = Path(__file__).resolve().parent.parent / "child"
-ENTRY = CHILD / "confine.py"
+ENTRY = CHILD / "confine_start.py"
 RUNTIME = ("numpy", "torch")
 LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64", "/lib32")
 FILES = ("/etc/ld.so.cache", "/sys/devices/system/cpu", "/sys/devices/system/node")
