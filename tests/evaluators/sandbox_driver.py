@@ -1,0 +1,106 @@
+"""Runs hostile acts in sandboxes and prints what came out, one JSON line per act. A program of its own, so that the
+same acts run as root and as an ordinary user, with the interpreter that this user can reach.
+
+Arguments: backend, and a JSON list of [name of the act, what it knows, bounds].
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from evaluators.sandbox import Bounds, Isolation, spawn
+from evaluators.sandbox.records import LEVEL_OF
+
+HOSTILE = Path(__file__).resolve().parent / "hostile"
+CHECKOUT = HOSTILE.parents[2]
+
+
+def of_sandbox(token: str) -> list[int]:
+    """Processes whose command line holds the token."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError), open(f"{entry.path}/cmdline", "rb") as file:
+                if token.encode() in file.read():
+                    found.append(int(entry.name))
+    return found
+
+
+def knowledge(folder: str, listeners: list[socket.socket]) -> dict[str, object]:
+    """Everything that a well informed attacker may know, with real sockets behind it."""
+    tcp = socket.create_server(("127.0.0.1", 0))
+    unix, datagram = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    abstract = socket.socket(socket.AF_UNIX)
+    unix.bind(f"{folder}/socket")
+    datagram.bind(f"{folder}/datagram")
+    abstract.bind(f"\0hostile-{os.getpid()}")
+    for listener in (unix, abstract):
+        listener.listen()
+    listeners += [tcp, unix, datagram, abstract]
+    own = Path(folder, "own")
+    own.write_text("mine")
+    os.chmod(folder, 0o777)
+    own.chmod(0o666)
+    return {
+        "parent": os.getpid(),
+        "port": tcp.getsockname()[1],
+        "socket": f"{folder}/socket",
+        "datagram": f"{folder}/datagram",
+        "abstract": f"hostile-{os.getpid()}",
+        "writable": str(own),
+        "secret": [str(own), str(CHECKOUT / "pyproject.toml"), str(CHECKOUT / "evaluators/contract.py")],
+        "folders": [folder, str(CHECKOUT), str(CHECKOUT / "evaluators"), "/etc", "/home"],
+    }
+
+
+def run(isolation: Isolation, act: str, known: dict[str, object], bounds: dict[str, float]) -> dict[str, object]:
+    """One act in one sandbox."""
+    usual = {"wall_seconds": 10, "cpu_seconds": 10, "memory_bytes": 1 << 29, "scratch_bytes": 1 << 20}
+    token = f"hostile-{time.monotonic_ns()}"
+    limits = Bounds(**{**usual, **{key: value for key, value in bounds.items() if key != "kill_after"}})
+    before = len(os.listdir("/proc/self/fd"))
+    with spawn(isolation, limits, argv=[act, json.dumps(known), token], child=HOSTILE) as box:
+        if "send" in known:
+            os.write(box.stdin, bytes(known["send"]))
+        os.close(box.stdin)
+        box.stdin = -1
+        answer, early = b"", None
+        if "kill_after" in bounds:
+            answer = os.read(box.stdout, 1 << 16)
+            time.sleep(bounds["kill_after"])
+            early = box.cpu_seconds()
+            box.kill()
+        while piece := os.read(box.stdout, 1 << 16):
+            answer += piece
+        ended = box.wait(20)
+    return {
+        "answer": json.loads(answer) if answer else None,
+        "exit": vars(ended) if ended else None,
+        "early_cpu": early,
+        "log": box.log().decode(errors="replace"),
+        "left": of_sandbox(token),
+        "leaked_descriptors": len(os.listdir("/proc/self/fd")) - before,
+        "scratch_left": [name for name in os.listdir(tempfile.gettempdir()) if name.startswith("autoresearch-box-")],
+    }
+
+
+def main() -> None:
+    backend, plan = sys.argv[1], json.loads(sys.argv[2])
+    isolation = Isolation(LEVEL_OF[backend], "L3", "test", backend)
+    listeners: list[socket.socket] = []
+    with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
+        known = knowledge(folder, listeners)
+        for act, more, bounds in plan:
+            found = run(isolation, act, {**known, **more}, bounds)
+            print(json.dumps({"act": act, **found}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

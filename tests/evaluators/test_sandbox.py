@@ -1,0 +1,229 @@
+"""What hostile programs can and cannot do behind each wall, as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from evaluators.sandbox import Bounds, Isolation, SandboxUnavailable, reach, spawn
+from evaluators.sandbox.records import LEVEL_OF
+from tests.evaluators import sandbox_driver
+
+ROOT = Path(__file__).resolve().parents[2]
+NOBODY = 65534
+SYSTEM_PYTHON = "/usr/bin/python3"
+MIB = 1 << 20
+PLAN: list[tuple[str, dict[str, object], dict[str, float]]] = [
+    ("network", {}, {}),
+    ("files", {}, {}),
+    ("writing", {}, {}),
+    ("processes", {}, {}),
+    ("parent", {}, {}),
+    ("calls", {}, {}),
+    ("privileges", {}, {}),
+    ("surroundings", {}, {}),
+    ("fork_bomb", {}, {"processes": 20}),
+    ("daemons", {}, {}),
+    ("breed", {}, {"kill_after": 0.3, "processes": 30}),
+    ("shout", {"bytes": 32 * MIB}, {"log_bytes": 65536}),
+    ("overflow", {"stay": 1.5}, {}),
+    ("many_files", {}, {"cpu_seconds": 20, "scratch_bytes": 256 * MIB}),
+    ("sleep", {}, {"wall_seconds": 0.7}),
+    ("stop", {}, {"wall_seconds": 0.7}),
+    ("memory", {}, {"memory_bytes": 256 * MIB}),
+    ("memory_of_many", {"bytes": 100 * MIB}, {"memory_bytes": 200 * MIB}),
+    ("burn", {"seconds": 0.3, "stay": 1.5}, {}),
+    ("kill_all", {}, {}),
+    ("foreign", {}, {}),
+    ("echo", {"send": list(range(256))}, {}),
+]
+
+
+def users() -> list[str]:
+    """Root tests itself and an ordinary user; an ordinary user only itself."""
+    return ["self", "nobody"] if os.getuid() == 0 and shutil.which("setpriv") else ["self"]
+
+
+def drive(user: str, backend: str, plan: list[tuple[str, dict[str, object], dict[str, float]]]) -> dict[str, dict]:
+    """Run the plan in a driver of this user: act -> what came out."""
+    command = [sys.executable]
+    if user == "nobody":
+        command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", SYSTEM_PYTHON]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "API_KEY": "secret-of-the-worker"}
+    done = subprocess.run(
+        [*command, "-B", sandbox_driver.__file__, backend, json.dumps(plan)],
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return {line["act"]: line for line in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.fixture(scope="module", params=[(user, backend) for user in users() for backend in LEVEL_OF], ids="-".join)
+def found(request: pytest.FixtureRequest) -> dict[str, dict]:
+    """All hostile acts of one user in one backend."""
+    user, backend = request.param
+    if backend == "bwrap" and shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    if user == "nobody" and not (Path(SYSTEM_PYTHON).exists() and os.stat(ROOT).st_mode & 0o005 == 0o005):
+        pytest.skip("no interpreter or checkout that another user can reach")
+    return {**drive(user, backend, PLAN), "backend": {"name": backend, "user": user}}
+
+
+def refused(outcomes: dict[str, str], *, but: tuple[str, ...] = ()) -> dict[str, str]:
+    """Those that were not refused."""
+    return {what: outcome for what, outcome in outcomes.items() if outcome == "done" and what not in but}
+
+
+def test_no_network_and_no_socket_of_the_host(found: dict[str, dict]) -> None:
+    outcomes = found["network"]["answer"]
+    assert len(outcomes) == 7
+    assert refused(outcomes) == {}
+
+
+def test_no_file_of_the_host(found: dict[str, dict]) -> None:
+    outcomes = found["files"]["answer"]
+    # The way to the child's own folder exists in the private root, with nothing else in it; Landlock hides that too.
+    way = tuple(what for what in outcomes if what.startswith("list ")) if found["backend"]["name"] != "landlock" else ()
+    assert "/etc/shadow" in outcomes
+    assert refused(outcomes, but=way) == {}
+
+
+def test_nothing_outside_scratch_can_be_written(found: dict[str, dict]) -> None:
+    outcomes = found["writing"]["answer"]
+    assert outcomes["own scratch"] == "done"
+    assert refused(outcomes, but=("own scratch",)) == {}
+
+
+def test_other_processes_are_not_seen(found: dict[str, dict]) -> None:
+    assert len(found["processes"]["answer"]["seen"]) <= 2
+
+
+def test_worker_and_keeper_cannot_be_touched(found: dict[str, dict]) -> None:
+    outcome = found["parent"]
+    assert len(outcome["answer"]) >= 10
+    assert refused(outcome["answer"], but=("fd 1",)) == {}
+    assert outcome["exit"]["code"] == 0
+
+
+def test_dangerous_calls_are_refused(found: dict[str, dict]) -> None:
+    answer = found["calls"]["answer"]
+    assert len(answer) == 25
+    assert {name: code for name, code in answer.items() if code not in (errno.EPERM, errno.ENOSYS)} == {}
+
+
+def test_no_privilege_is_left(found: dict[str, dict]) -> None:
+    answer = found["privileges"]["answer"]
+    assert answer["uid"] != 0
+    assert answer["no_new_privileges"] == "1"
+    assert answer["seccomp"] == "2"
+    assert answer["descriptors"] == [0, 1, 2]
+    assert answer["core"] == [0, 0]
+    held = {name: int(value, 16) for name, value in answer["capabilities"].items()}
+    reading = 1 << 2  # Landlock in the host's root, interpreter in a closed home: see docs/sandbox.md
+    allowed = (0, reading) if found["backend"] == {"name": "landlock", "user": "self"} else (0,)
+    assert all(value in allowed for value in held.values()), held
+
+
+def test_environment_is_clean_and_the_same(found: dict[str, dict]) -> None:
+    answer = found["surroundings"]["answer"]
+    assert "secret" not in json.dumps(answer["environment"]) + answer["first"]
+    assert answer["environment"]["HOME"] == answer["environment"]["TMPDIR"] == answer["cwd"]
+    assert answer["environment"]["OMP_NUM_THREADS"] == "1"
+    assert answer["environment"]["PYTHONHASHSEED"] == "0"
+
+
+def test_fork_bomb_is_bounded(found: dict[str, dict]) -> None:
+    outcome = found["fork_bomb"]
+    assert 5 <= outcome["answer"]["forks"] <= 20
+    assert outcome["answer"]["error"] == os.strerror(errno.EAGAIN)
+
+
+def test_nothing_survives_its_sandbox(found: dict[str, dict]) -> None:
+    acts = {name: outcome for name, outcome in found.items() if name != "backend"}
+    assert found["daemons"]["answer"] == {"daemons": 3}
+    assert len(acts) == len(PLAN)
+    assert {name: outcome["left"] for name, outcome in acts.items() if outcome["left"]} == {}
+    assert {name: outcome["scratch_left"] for name, outcome in acts.items() if outcome["scratch_left"]} == {}
+    assert {name for name, outcome in acts.items() if outcome["leaked_descriptors"] > 0} == set()
+
+
+def test_breeding_processes_die_at_once(found: dict[str, dict]) -> None:
+    outcome = found["breed"]
+    assert outcome["answer"] == {"breeding": True}
+    assert outcome["exit"]["cause"] == "killed"
+    assert outcome["early_cpu"] > 0.05
+    assert outcome["exit"]["cpu_seconds"] >= outcome["early_cpu"] * 0.9
+
+
+def test_giant_output_is_cut_and_blocks_nobody(found: dict[str, dict]) -> None:
+    outcome = found["shout"]
+    assert outcome["exit"]["code"] == 0
+    assert outcome["answer"]["written"] >= 32 * MIB
+    assert "bytes cut" in outcome["log"]
+    assert 60_000 < len(outcome["log"]) < 66_000
+
+
+def test_scratch_overflow_is_bounded(found: dict[str, dict]) -> None:
+    outcome = found["overflow"]
+    if found["backend"]["name"] == "landlock":
+        assert outcome["exit"]["cause"] == "scratch"
+    else:
+        assert outcome["answer"]["written"] <= MIB
+        assert outcome["answer"]["error"] == os.strerror(errno.ENOSPC)
+
+
+def test_many_empty_files_are_bounded(found: dict[str, dict]) -> None:
+    outcome = found["many_files"]
+    assert outcome["exit"]["cause"] == "scratch" or "No space left" in outcome["log"]
+
+
+@pytest.mark.parametrize("act", ["sleep", "stop"])
+def test_waiting_for_ever_ends_at_the_wall_cap(found: dict[str, dict], act: str) -> None:
+    ended = found[act]["exit"]
+    assert ended["cause"] == "wall"
+    assert (ended["code"], ended["signal"]) == (None, None)
+
+
+def test_memory_bomb_is_bounded(found: dict[str, dict]) -> None:
+    assert found["memory"]["answer"]["allocated"] <= 256 * MIB
+    assert found["memory"]["exit"]["code"] == 0
+
+
+def test_memory_of_many_processes_is_bounded(found: dict[str, dict]) -> None:
+    assert found["memory_of_many"]["exit"]["cause"] == "memory"
+
+
+def test_cpu_of_abandoned_grandchildren_is_counted(found: dict[str, dict]) -> None:
+    assert found["burn"]["exit"]["code"] == 0
+    assert found["burn"]["exit"]["cpu_seconds"] >= 0.6
+
+
+def test_killing_everybody_leaves_worker_and_verdict(found: dict[str, dict]) -> None:
+    ended = found["kill_all"]["exit"]
+    assert (ended["code"], ended["signal"], ended["cause"]) in ((0, None, ""), (None, signal.SIGKILL, ""))
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="x32 is a mode of x86_64")
+def test_calls_of_another_architecture_kill(found: dict[str, dict]) -> None:
+    assert found["foreign"]["exit"]["signal"] == signal.SIGSYS
+    assert found["foreign"]["answer"] is None
+
+
+def test_frames_reach_the_child(found: dict[str, dict]) -> None:
+    assert found["echo"]["answer"] == {"bytes": 256, "sum": sum(range(256)) % 65521}
