@@ -1,0 +1,40 @@
+"""The only door to campaigns and trials for views and sockets: whoever asks gets the row, a 404 or a refusal."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+
+from trials.models import Campaign, Trial
+from trials.querysets import CampaignQuerySet
+
+Viewer = AbstractBaseUser | AnonymousUser
+
+
+def visible_campaigns(user: Viewer) -> CampaignQuerySet:
+    """Campaigns that ``user`` may see: for now all of them for everybody who is logged in. Raises PermissionDenied."""
+    if not (user.is_authenticated and user.is_active):
+        raise PermissionDenied("log in to see campaigns")
+    found: CampaignQuerySet = Campaign.objects.all()
+    return found
+
+
+def access_campaign(user: Viewer, slug: str) -> Campaign:
+    """The campaign with this slug. Raises PermissionDenied, and Http404 when it is not there or not visible."""
+    campaign = visible_campaigns(user).select_related("created_by", "best_trial").filter(slug=slug).first()
+    if campaign is None:
+        raise Http404(f"there is no campaign {slug!r}")
+    found: Campaign = campaign
+    return found
+
+
+def access_trial(user: Viewer, slug: str, number: int) -> Trial:
+    """One trial of a visible campaign, with campaign and parent. Raises PermissionDenied and Http404."""
+    campaign = access_campaign(user, slug)
+    trial = Trial.objects.of(campaign.pk).select_related("parent").filter(number=number).first()
+    if trial is None:
+        raise Http404(f"campaign {slug!r} has no trial {number}")
+    found: Trial = trial
+    found.campaign = campaign
+    return found

@@ -1,0 +1,289 @@
+"""Plain numbers in, Plotly figures out (JSON-able dicts); pure, no database.
+
+Colours are names of CSS custom properties, ``var(--label-keep)``: the page resolves them, so that one figure serves
+light and dark and a label has one colour everywhere. Text that a recipe or an agent wrote goes through ``inert``:
+Plotly reads a few HTML tags in hover texts and tick labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from trials.analytics import SECONDS, Bin, LabelCount, Points, RoleProfile, Step
+from trials.formatting import percent, score, seconds, short, words
+from trials.vocab import Direction, Label
+
+Figure = dict[str, Any]
+
+#: Marker of each label in scatter plots: colour is never the only difference.
+SYMBOLS = {
+    Label.BASELINE: "square",
+    Label.KEEP: "diamond",
+    Label.PROVISIONAL: "triangle-up",
+    Label.DISCARD: "circle-open",
+}
+#: Fill pattern of each label in stacked bars, for the same reason.
+PATTERNS = {
+    Label.KEEP: "", Label.DISCARD: "", Label.PROVISIONAL: ".", Label.BASELINE: "|", Label.PREFLIGHT_CRASH: "\\",
+    Label.CRASH: "/", Label.SIZE_BLOCKED: "x", Label.TRAIN_BUDGET_OVERRUN: "-", Label.EVAL_BUDGET_OVERRUN: "+",
+    Label.DISQUALIFIED: ".", Label.INVALID_RESULT: "x", Label.RULE_VIOLATION: "/", Label.HARNESS_ABORT: "|",
+}  # fmt: skip
+PHASE_COLOURS = {phase: f"var(--phase-{phase})" for phase in SECONDS}
+TRIAL_HOVER = "<b>trial %{customdata[0]}</b> · %{customdata[1]}<br>%{y:.5f}<br>%{customdata[2]}<extra></extra>"
+TEXT_LINE = 48
+QUANTILE = 0.85
+
+
+def inert(text: str, length: int = 96) -> str:
+    """Hostile text for Plotly: one cut line, with the characters that start its tags and entities spelled out."""
+    plain = "".join(character for character in short(text, length) if character.isprintable())
+    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def hover_text(text: str) -> str:
+    """``inert`` text on lines of about TEXT_LINE characters."""
+    lines = [""]
+    for word in short(text).split(" "):
+        fits = len(lines[-1]) + len(word) < TEXT_LINE
+        lines = [*lines[:-1], f"{lines[-1]} {word}".strip()] if fits or not lines[-1] else [*lines, word]
+    return "<br>".join(inert(line) for line in lines)
+
+
+def colour(label: str) -> str:
+    return f"var(--label-{label.replace('_', '-')})"
+
+
+def _figure(traces: Sequence[Any], **layout: Any) -> Figure:
+    """A figure without Plotly's default template: fonts and colours come from the page."""
+    axis: dict[str, Any] = {
+        "gridcolor": "var(--line)", "zeroline": False, "linecolor": "var(--line-strong)", "automargin": True,
+        "tickfont": {"size": 11},
+    }  # fmt: skip
+    axes = {name: axis | layout.pop(name, {}) for name in ("xaxis", "yaxis", "xaxis2", "yaxis2") if name in layout}
+    figure = go.Figure(data=list(traces), layout=go.Layout(**axes, **layout))
+    figure.update_layout(
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": "var(--ink-soft)", "size": 12},
+        margin={"l": 8, "r": 12, "t": 8, "b": 8},
+        hoverlabel={"align": "left", "bgcolor": "var(--raised)", "bordercolor": "var(--line-strong)",
+                    "font": {"color": "var(--ink)"}},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}},
+        uirevision="keep",
+    )  # fmt: skip
+    built: Figure = figure.to_plotly_json()
+    built["layout"].pop("template", None)
+    return built
+
+
+def frontier(points: Points, steps: Sequence[Step], last_number: int, direction: str, score_name: str) -> Figure:
+    """Every scored trial by label and the staircase of the best score so far. x: trial number, y: score."""
+    traces = [
+        go.Scatter(
+            x=[row.number for row in rows],
+            y=[row.score for row in rows],
+            customdata=[[row.number, inert(row.role), hover_text(row.hypothesis)] for row in rows],
+            mode="markers",
+            name=words(label),
+            marker={"color": colour(label), "symbol": SYMBOLS[label], "size": 9 if label == Label.KEEP else 7,
+                    "line": {"width": 1.5 if label == Label.DISCARD else 0}},
+            hovertemplate=TRIAL_HOVER,
+        )
+        for label in SYMBOLS
+        if (rows := [point for point in points.rows if point.label == label])
+    ]  # fmt: skip
+    stairs = [*((step.number, step.score) for step in steps), *([(last_number, steps[-1].score)] if steps else [])]
+    best = go.Scatter(
+        x=[number for number, _ in stairs],
+        y=[value for _, value in stairs],
+        mode="lines",
+        name="best so far",
+        line={"color": "var(--accent)", "width": 2, "shape": "hv"},
+        hoverinfo="skip",
+    )
+    low, high, outside = score_range([row.score for row in points.rows], steps, direction)
+    note = f"{outside} worse trials lie outside: double-click shows all" if outside > 1 else ""
+    if outside == 1:
+        note = "1 worse trial lies outside: double-click shows all"
+    return _figure(
+        [best, *traces],
+        xaxis={"title": {"text": "trial", "font": {"size": 11}}, "rangemode": "tozero", "tickformat": ",d"},
+        yaxis={"title": {"text": inert(score_name), "font": {"size": 11}}, "tickformat": ".5~g"}
+        | ({} if low is None else {"range": [low, high]}),
+        annotations=[_corner(note)] if note else [],
+        hovermode="closest",
+    )
+
+
+def _corner(note: str) -> dict[str, Any]:
+    return {
+        "text": note, "xref": "paper", "yref": "paper", "x": 1, "y": 1, "xanchor": "right", "yanchor": "top",
+        "showarrow": False, "font": {"size": 11, "color": "var(--ink-soft)"},
+    }  # fmt: skip
+
+
+def score_range(
+    scores: Sequence[float], steps: Sequence[Step], direction: str
+) -> tuple[float | None, float | None, int]:
+    """A y-range that shows the frontier and most trials, and how many bad outliers it leaves out.
+
+    A few broken recipes score so badly that a full range would press everything else into a line.
+    """
+    if not scores or not steps:
+        return None, None, 0
+    lower = direction == Direction.LOWER
+    ordered = sorted(scores, reverse=not lower)  # best first
+    usual = ordered[int((len(ordered) - 1) * QUANTILE)]
+    frontier_scores = [step.score for step in steps]
+    good = min(ordered[0], *frontier_scores) if lower else max(ordered[0], *frontier_scores)
+    bad = max(usual, *frontier_scores) if lower else min(usual, *frontier_scores)
+    pad = 0.08 * abs(bad - good) or 0.01 * abs(good) or 1.0
+    low, high = (good - pad, bad + 3 * pad) if lower else (bad - 3 * pad, good + pad)
+    return low, high, sum(not low <= value <= high for value in scores)
+
+
+def labels(counts: Sequence[LabelCount]) -> Figure:
+    """What became of the trials: one bar per label, the most frequent on top."""
+    rows = list(reversed(counts))
+    bars = go.Bar(
+        x=[row.trials for row in rows],
+        y=[words(row.label) for row in rows],
+        orientation="h",
+        marker={"color": [colour(row.label) for row in rows]},
+        text=[f"{row.trials} · {percent(row.share, 0).lstrip('+')}" for row in rows],
+        textposition="outside",
+        cliponaxis=False,
+        hovertemplate="%{y}: %{x} trials<extra></extra>",
+    )
+    top = max((row.trials for row in rows), default=1)
+    return _figure(
+        [bars],
+        xaxis={"range": [0, top * 1.3], "showticklabels": False, "showgrid": False, "fixedrange": True},
+        yaxis={"showgrid": False, "fixedrange": True},
+        bargap=0.35,
+        showlegend=False,
+    )
+
+
+def roles(profiles: Sequence[RoleProfile]) -> Figure:
+    """Labels by role: one stacked bar per role, in the order of the roster."""
+    rows = [profile for profile in reversed(profiles) if sum(profile.labels.values())]
+    names = [inert(words(profile.role), 40) for profile in rows]
+    bars = [
+        go.Bar(
+            x=[profile.labels.get(label, 0) for profile in rows],
+            y=names,
+            orientation="h",
+            name=words(label),
+            marker={"color": colour(label), "pattern": {"shape": PATTERNS[label], "fgcolor": "var(--raised)", "size": 5,
+                                                         "solidity": 0.25}},
+            hovertemplate="%{y}: %{x} " + words(label) + "<extra></extra>",
+        )
+        for label in Label
+        if any(profile.labels.get(label) for profile in rows)
+    ]  # fmt: skip
+    return _figure(
+        bars,
+        barmode="stack",
+        xaxis={"tickformat": ",d", "rangemode": "tozero", "title": {"text": "finished trials", "font": {"size": 11}}},
+        yaxis={"showgrid": False, "fixedrange": True},
+        bargap=0.35,
+    )
+
+
+def throughput(bins: Sequence[Bin]) -> Figure:
+    """Finished trials per hour since launch, and below where the mean trial's seconds went."""
+    hours = [row.hour for row in bins]
+    wide = [row.width for row in bins]
+    shape = {"x": hours, "width": wide, "offset": 0}
+    rate = go.Bar(
+        **shape,
+        y=[row.trials / row.width for row in bins],
+        name="trials per hour",
+        marker={"color": "var(--accent)", "line": {"width": 1, "color": "var(--raised)"}},
+        yaxis="y2",
+        showlegend=False,
+        hovertemplate="hour %{x}: %{y} trials per hour<extra></extra>",
+    )
+    split = [
+        go.Bar(
+            **shape,
+            y=[row.mean_seconds(phase) for row in bins],
+            name=phase,
+            marker={"color": PHASE_COLOURS[phase], "line": {"width": 1, "color": "var(--raised)"}},
+            hovertemplate=f"hour %{{x}}: {phase} %{{y:.1f}} s per trial<extra></extra>",
+        )
+        for phase in SECONDS
+    ]
+    small = {"size": 11}
+    return _figure(
+        [rate, *split],
+        barmode="stack",
+        xaxis={"title": {"text": "hours since launch", "font": small}, "rangemode": "tozero", "anchor": "y"},
+        yaxis={"domain": [0, 0.46], "title": {"text": "seconds per trial", "font": small}, "rangemode": "tozero"},
+        yaxis2={"domain": [0.56, 1], "title": {"text": "trials per hour", "font": small}, "rangemode": "tozero"},
+    )
+
+
+def sparkline(steps: Sequence[Step], last_number: int, width: float = 140, height: float = 30) -> str:
+    """Points of an SVG polyline: the staircase of the best score over trial numbers, better always upwards or downwards
+    as the score itself goes; empty when there is no step yet."""
+    if not steps:
+        return ""
+    first, span = steps[0].number, max(1, last_number - steps[0].number)
+    low, high = min(step.score for step in steps), max(step.score for step in steps)
+    stairs: list[tuple[float, float]] = []
+    for step in steps:
+        x = (step.number - first) / span * (width - 4) + 2
+        y = height - 4 - (step.score - low) / ((high - low) or 1) * (height - 8)
+        if stairs:
+            stairs.append((x, stairs[-1][1]))
+        stairs.append((x, y))
+    stairs.append((width - 2, stairs[-1][1]))
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in stairs)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> dict[str, Any]:
+    """The same numbers as text, for people who cannot or do not want to read the plot."""
+    return {"columns": list(columns), "rows": [[str(cell) for cell in row] for row in rows]}
+
+
+def frontier_table(steps: Sequence[Step]) -> dict[str, Any]:
+    rows = [(step.number, words(step.role), score(step.score), f"{step.hours:.2f}") for step in reversed(steps)]
+    return table(("trial", "role", "best score", "hours"), rows)
+
+
+def labels_table(counts: Sequence[LabelCount]) -> dict[str, Any]:
+    rows = [(words(row.label), row.trials, percent(row.share, 1).lstrip("+")) for row in counts]
+    return table(("label", "trials", "share"), rows)
+
+
+def roles_table(profiles: Sequence[RoleProfile]) -> dict[str, Any]:
+    present: list[Label] = [label for label in Label if any(profile.labels.get(label) for profile in profiles)]
+    rows = [
+        (
+            words(row.role),
+            row.trials,
+            percent(row.keep_rate, 1).lstrip("+"),
+            *(row.labels.get(name, 0) for name in present),
+        )
+        for row in profiles
+    ]
+    return table(("role", "trials", "keep rate", *(words(name) for name in present)), rows)
+
+
+def throughput_table(bins: Sequence[Bin]) -> dict[str, Any]:
+    rows = [(row.hour, row.trials, *(seconds(row.mean_seconds(phase)) for phase in SECONDS)) for row in reversed(bins)]
+    return table(("hour", "trials", *(f"{phase} s" for phase in SECONDS)), rows)
+
+
+def time_split(values: Mapping[str, float | None]) -> list[dict[str, Any]]:
+    """Shares of queue, run, eval and log in a trial's wall-clock time, in percent of their sum; empty when unknown."""
+    known = {phase: value for phase in SECONDS if (value := values.get(phase)) is not None}
+    total = sum(known.values())
+    if total <= 0:
+        return []
+    return [{"phase": phase, "seconds": value, "share": 100 * value / total} for phase, value in known.items()]

@@ -1,0 +1,82 @@
+"""Numbers and times as people read them, by the rules of ``static/js/format.js``: a live cell equals a fresh page."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+
+NOTHING = "\u2013"  # en dash
+MINUS = "\u2212"
+SHORT_TEXT = 160
+
+
+def fixed(value: float, digits: int) -> str:
+    """``value`` with ``digits`` decimals, halves away from zero (as JavaScript's toFixed), commas between thousands."""
+    rounded = Decimal(value).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP)
+    return f"{rounded:,.{digits}f}".replace("-", MINUS)
+
+
+def score(value: float | None) -> str:
+    """A score: five decimals, two from 100 on."""
+    return NOTHING if value is None else fixed(value, 5 if abs(value) < 100 else 2)
+
+
+def delta(value: float | None) -> str:
+    """A difference of scores, always with its sign."""
+    if value is None:
+        return NOTHING
+    return ("" if value < 0 else "+") + score(value)
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """A signed fraction as percent: -0.0123 -> "-1.23 %", with a real minus."""
+    if value is None:
+        return NOTHING
+    return ("" if value < 0 else "+") + fixed(value * 100, digits) + " %"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds with one decimal; the unit stands in the heading."""
+    return NOTHING if value is None else fixed(value, 1)
+
+
+def whole(value: float | None) -> str:
+    """A count, with commas between thousands."""
+    return NOTHING if value is None else fixed(value, 0)
+
+
+def duration(value: float | None) -> str:
+    """Seconds as the two largest units: "41.5 s", "3 min 20 s", "5 h 07 min", "2 d 4 h"."""
+    if value is None:
+        return NOTHING
+    if value < 60:
+        return f"{fixed(value, 1)} s"
+    total = int(value)
+    minutes, hours, days = total // 60, total // 3600, total // 86400
+    if hours == 0:
+        return f"{minutes} min {total % 60:02d} s"
+    if days == 0:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{days} d {hours % 24} h"
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """How long ago, coarsely: "now", "40 s", "5 min", "3 h", "2 d"."""
+    passed = max(now - at, timedelta(0)).total_seconds()
+    if passed < 5:
+        return "now"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if passed >= size:
+            return f"{int(passed // size)} {unit}"
+    return f"{int(passed)} s"
+
+
+def words(name: str) -> str:
+    """A machine name for people: ``size_blocked`` -> "size blocked"."""
+    return name.replace("_", " ")
+
+
+def short(text: str, length: int = SHORT_TEXT) -> str:
+    """One line of at most ``length`` characters; whatever is cut is marked."""
+    flat = " ".join(text[: length * 4].split())
+    return flat if len(flat) <= length and len(text) <= length * 4 else flat[: length - 1] + "…"

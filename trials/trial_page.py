@@ -1,0 +1,154 @@
+"""All that the page of one trial shows, as plain values. Every list and text is bounded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from trials import analytics, charts, diffview
+from trials.live import campaign_head, trial_row
+from trials.models import Event, Measurement, Trial
+from trials.services.blobs import get_blob, get_text
+from trials.services.events import chain_hash
+from trials.vocab import Label, TrialState
+
+LOG_CHARACTERS = 24_000
+VIEW_CHARACTERS = 60_000
+CHILDREN = 24
+EVENTS = 60
+MEASUREMENTS = 40
+
+
+def context(trial: Trial) -> dict[str, Any]:
+    """Values for ``trials/trial.html``."""
+    campaign = trial.campaign
+    measurements = [
+        _measurement(row)
+        for row in Measurement.objects.filter(trial=trial).select_related("evaluation").order_by("pk")[:MEASUREMENTS]
+    ]
+    deciding = next((row["record"] for row in measurements if row["purpose"] == "trial"), {})
+    numbers = [trial.number] if trial.state == TrialState.RUNNING else []
+    return {
+        "campaign": campaign,
+        "head": campaign_head(campaign),
+        "trial": trial,
+        "row": trial_row(trial),
+        "phase": analytics.phases(campaign, numbers).get(trial.number) if numbers else None,
+        "transforms": _texts(trial.proposal.get("transforms")),
+        "evidence": _evidence(trial.proposal.get("evidence")),
+        "notes": _pairs(trial.proposal.get("notes")),
+        "numbers": trial.numbers.items(),
+        "cap": campaign.spec.get("profile", {}).get("limits", {}).get("artifact_bytes"),
+        "split": charts.time_split({name: getattr(trial, f"{name}_seconds") for name in analytics.SECONDS}),
+        "diffs": diff_of(trial),
+        "measurements": measurements,
+        "isolation": deciding.get("isolation") or {},
+        "fingerprint": deciding.get("fingerprint") or {},
+        "deciding": deciding,
+        "log": cut_middle(get_text(trial.log_id), LOG_CHARACTERS),
+        "view": cut_middle(get_text(trial.lineage_view_id), VIEW_CHARACTERS),
+        "events": events_of(trial),
+        "children": list(
+            Trial.objects.of(campaign.pk)
+            .filter(parent=trial)
+            .only("number", "role", "state", "label", "score", "delta_vs_parent")
+            .newest(CHILDREN)
+        ),
+        "is_fault": trial.label == Label.HARNESS_ABORT,
+        "previous": trial.number - 1 if trial.number > 0 else None,
+        "next": trial.number + 1 if trial.number < campaign.last_number else None,
+    }
+
+
+def _texts(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _evidence(value: object) -> list[dict[str, Any]]:
+    """Trials that an agent named as its reasons; whole numbers become links."""
+    found = value if isinstance(value, list) else []
+    return [{"text": str(item), "number": item if type(item) is int and item >= 0 else None} for item in found]
+
+
+def _pairs(value: object) -> list[tuple[str, object]]:
+    return [(str(name), item) for name, item in value.items()] if isinstance(value, dict) else []
+
+
+def _measurement(row: Measurement) -> dict[str, Any]:
+    record = row.record
+    return {
+        "purpose": row.purpose,
+        "split": row.split,
+        "seed": row.seed,
+        "status": row.status,
+        "score": row.score,
+        "worker": row.worker,
+        "attempt": row.evaluation.attempt,
+        "created_at": row.created_at,
+        "sha256": row.sha256,
+        "record": record,
+        "code_bytes": record.get("code_bytes"),
+        "payload_bytes": record.get("payload_bytes"),
+        "train_units": record.get("train_units"),
+        "eval_units": record.get("eval_units"),
+        "seconds": _phases(record),
+    }
+
+
+def _phases(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Wall-clock and CPU seconds of each phase that either of them names."""
+    wall, cpu = record.get("seconds") or {}, record.get("cpu_seconds") or {}
+    return [{"name": name, "wall": wall.get(name), "cpu": cpu.get(name)} for name in dict.fromkeys([*wall, *cpu])]
+
+
+def diff_of(trial: Trial) -> list[diffview.FileDiff]:
+    """The trial's source beside its parent's; only files that differ are read. Empty for the baseline."""
+    if trial.parent is None:
+        return []
+    before, after = _manifest(trial.parent.source_id), _manifest(trial.source_id)
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return diffview.diff_files(
+        {name: get_blob(before[name]) for name in names if name in before},
+        {name: get_blob(after[name]) for name in names if name in after},
+    )
+
+
+def _manifest(sha256: str) -> dict[str, str]:
+    files: dict[str, str] = json.loads(get_blob(sha256))["files"]
+    return files
+
+
+def cut_middle(text: str, limit: int) -> dict[str, Any]:
+    """Start and end of a long text: ``head``, ``hidden`` characters left out, ``tail``."""
+    if len(text) <= limit:
+        return {"head": text, "hidden": 0, "tail": ""}
+    half = limit // 2
+    return {"head": text[:half], "hidden": len(text) - 2 * half, "tail": text[-half:]}
+
+
+def events_of(trial: Trial) -> list[dict[str, Any]]:
+    """Ledger lines of the trial, oldest first, each with a fresh check of its own hash."""
+    rows = Event.objects.filter(trial=trial).order_by("seq")[:EVENTS]
+    return [
+        {
+            "seq": event.seq,
+            "at": event.at,
+            "kind": event.kind,
+            "actor": event.actor,
+            "payload": event.payload,
+            "sha256": event.sha256,
+            "previous": event.previous_sha256,
+            "intact": event.sha256
+            == chain_hash(
+                seq=event.seq,
+                at=event.at,
+                kind=event.kind,
+                actor=event.actor,
+                trial=trial.number,
+                body=event.body,
+                previous=event.previous_sha256,
+            ),
+        }
+        for event in rows
+    ]

@@ -1,0 +1,18 @@
+"""Addresses of the pages and of what they fetch."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from trials import views
+
+app_name = "trials"
+
+urlpatterns = [
+    path("", views.campaigns, name="campaigns"),
+    path("campaigns/<slug:slug>/", views.campaign, name="campaign"),
+    path("campaigns/<slug:slug>/head.json", views.head, name="head"),
+    path("campaigns/<slug:slug>/charts/<slug:name>.json", views.chart, name="chart"),
+    path("campaigns/<slug:slug>/trials/<int:number>/", views.trial, name="trial"),
+    path("campaigns/<slug:slug>/trials/<int:number>/log.txt", views.trial_log, name="trial-log"),
+]
