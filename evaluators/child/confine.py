@@ -28,7 +28,7 @@ from confine_kernel import (
     set_limits,
 )
 from confine_landlock import restrict
-from confine_reaper import keep, sweep_descendants, sweep_namespace, tell
+from confine_reaper import keep, remove, sweep_descendants, sweep_namespace, tell
 from confine_rooms import furnish, leave
 from confine_seccomp import install, program
 
@@ -108,6 +108,8 @@ def _keep(settings: Settings, runner: int) -> NoReturn:
     try:
         sweep = sweep_descendants if settings.backend == "landlock" else sweep_namespace
         keep(runner, lifeline=lifeline, channel=channel, uid=settings.uid, sweep=sweep)
+        if settings.backend == "landlock":
+            remove(settings.scratch)
         code = 0
     finally:
         os._exit(code)

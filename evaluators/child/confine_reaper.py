@@ -93,6 +93,28 @@ def sweep_descendants(uid: int) -> dict[int, int]:
     return found
 
 
+def remove(folder: str) -> None:
+    """Remove a dead tree's scratch folder: entries come up one level until none is left, so that no depth of folders
+    and no mode that their maker chose gets in the way. Nothing is followed."""
+    number = 0
+    with contextlib.suppress(OSError):
+        while names := os.listdir(folder):
+            for name in names:
+                path = f"{folder}/{name}"
+                if os.path.islink(path) or not os.path.isdir(path):
+                    os.unlink(path)
+                    continue
+                os.chmod(path, 0o700)
+                for inner in os.listdir(path):
+                    number += 1
+                    below = f"{path}/{inner}"
+                    if os.path.isdir(below) and not os.path.islink(below):
+                        os.chmod(below, 0o700)
+                    os.rename(below, f"{folder}/up-{os.getpid()}-{number}")
+                os.rmdir(path)
+        os.rmdir(folder)
+
+
 def keep(runner: int, *, lifeline: int, channel: int, uid: int, sweep: Callable[[int], dict[int, int]]) -> None:
     """Wait for the runner or for the worker's end, end the whole tree, tell the worker how it ended.
 

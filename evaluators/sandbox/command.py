@@ -60,6 +60,7 @@ def environment(scratch: str) -> dict[str, str]:
     return {
         "HOME": scratch,
         "TMPDIR": scratch,
+        "PWD": scratch,
         "PATH": "/usr/bin:/bin",
         "USER": "recipe",
         "LOGNAME": "recipe",

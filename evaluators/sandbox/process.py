@@ -123,7 +123,16 @@ class Confined:
                 os.write(self._wake, b"x")
 
     def _watch(self) -> None:
-        """Thread: drain the log, hear the keeper, sample the tree, enforce the bounds, and account for the end."""
+        """Thread: whatever happens here, the tree ends and ``wait`` returns."""
+        try:
+            self._follow()
+        except Exception as error:  # a fault of ours: no recipe may run unwatched
+            self._fault = f"{type(error).__name__}: {error}"
+            tree.kill(tree.sample(self.pid).pids)
+        self._account()
+
+    def _follow(self) -> None:
+        """Drain the log, hear the keeper, sample the tree, enforce the bounds, until the keeper is gone."""
         poller = select.poll()
         for descriptor in (self._log_end, self._channel, self._wake_read):
             poller.register(descriptor, select.POLLIN)
@@ -142,7 +151,6 @@ class Confined:
                 self._enforce(now, scratch=now >= scratch_at)
                 sample_at = time.monotonic() + SAMPLE_SECONDS
                 scratch_at = sample_at + SCRATCH_SECONDS if now >= scratch_at else scratch_at
-        self._account()
 
     def _hear(self) -> bool:
         """Records of the keeper; False at the end of the channel: no process that was trusted with it is left."""
@@ -201,8 +209,9 @@ class Confined:
         if not self._told:  # the keeper was killed by somebody else: what it kept may be left
             tree.kill(self._seen.pids)
         self._log.drain_rest(self._log_end)
-        if self._box:
-            shutil.rmtree(self._box, ignore_errors=True)
+        if self._box and os.path.lexists(self._box):  # the keeper could not
+            with contextlib.suppress(RecursionError):
+                shutil.rmtree(self._box, ignore_errors=True)
         with self._lock:
             cause = self._cause
             if self._fault or not (self._told or cause):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
-ENTRIES_AT_MOST = 20_000
+ENTRIES_AT_MOST = 8192
 """Files and folders in a scratch folder; more is an overflow, because each costs kernel memory."""
 
 
@@ -83,14 +83,21 @@ def entries_in_use(pid: int, folder: str) -> int:
 
 
 def bytes_in(folder: str) -> tuple[int, int]:
-    """(bytes on disk, entries) below a folder, symbolic links not followed; stops counting beyond ENTRIES_AT_MOST."""
+    """(bytes on disk, entries) below a folder, symbolic links not followed; stops counting beyond ENTRIES_AT_MOST.
+
+    A folder that cannot be listed, because of its mode or its depth, hides something: it counts as too many entries.
+    """
     total, entries, waiting = 0, 0, [folder]
     while waiting and entries <= ENTRIES_AT_MOST:
-        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as listing:
-            for entry in listing:
-                entries += 1
-                with contextlib.suppress(OSError):
+        try:
+            with os.scandir(waiting.pop()) as listing:
+                for entry in listing:
+                    entries += 1
                     total += entry.stat(follow_symlinks=False).st_blocks * 512
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
+        except FileNotFoundError:  # removed meanwhile
+            continue
+        except OSError:
+            return total, ENTRIES_AT_MOST + 1
     return total, entries

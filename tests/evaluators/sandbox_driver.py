@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from evaluators.sandbox import Bounds, Isolation, spawn
@@ -63,9 +64,8 @@ def knowledge(folder: str, listeners: list[socket.socket]) -> dict[str, object]:
 def run(isolation: Isolation, act: str, known: dict[str, object], bounds: dict[str, float]) -> dict[str, object]:
     """One act in one sandbox."""
     usual = {"wall_seconds": 10, "cpu_seconds": 10, "memory_bytes": 1 << 29, "scratch_bytes": 1 << 20}
-    token = f"hostile-{time.monotonic_ns()}"
+    token = f"hostile-{act}-{time.monotonic_ns()}"
     limits = Bounds(**{**usual, **{key: value for key, value in bounds.items() if key != "kill_after"}})
-    before = len(os.listdir("/proc/self/fd"))
     with spawn(isolation, limits, argv=[act, json.dumps(known), token], child=HOSTILE) as box:
         if "send" in known:
             os.write(box.stdin, bytes(known["send"]))
@@ -79,27 +79,34 @@ def run(isolation: Isolation, act: str, known: dict[str, object], bounds: dict[s
             box.kill()
         while piece := os.read(box.stdout, 1 << 16):
             answer += piece
+        silent = box.poll() is None
         ended = box.wait(20)
     return {
         "answer": json.loads(answer) if answer else None,
+        "silent_before_end": silent,
         "exit": vars(ended) if ended else None,
         "early_cpu": early,
         "log": box.log().decode(errors="replace"),
         "left": of_sandbox(token),
-        "leaked_descriptors": len(os.listdir("/proc/self/fd")) - before,
-        "scratch_left": [name for name in os.listdir(tempfile.gettempdir()) if name.startswith("autoresearch-box-")],
     }
 
 
 def main() -> None:
+    """All acts, three at a time: what two trials of one worker do to each other would show."""
     backend, plan = sys.argv[1], json.loads(sys.argv[2])
     isolation = Isolation(LEVEL_OF[backend], "L3", "test", backend)
     listeners: list[socket.socket] = []
-    with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hostile-") as folder, ThreadPoolExecutor(3) as pool:
+        os.environ["TMPDIR"] = tempfile.tempdir = f"{folder}/boxes"
+        os.mkdir(tempfile.tempdir, 0o755)
         known = knowledge(folder, listeners)
-        for act, more, bounds in plan:
-            found = run(isolation, act, {**known, **more}, bounds)
-            print(json.dumps({"act": act, **found}), flush=True)
+        before = len(os.listdir("/proc/self/fd"))
+        waiting = [(act, pool.submit(run, isolation, act, {**known, **more}, bounds)) for act, more, bounds in plan]
+        for act, outcome in waiting:
+            print(json.dumps({"act": act, **outcome.result()}), flush=True)
+        after = len(os.listdir("/proc/self/fd"))
+        left = os.listdir(tempfile.tempdir)
+        print(json.dumps({"act": "end", "left": left, "leaked_descriptors": after - before}), flush=True)
 
 
 if __name__ == "__main__":

@@ -38,11 +38,15 @@ PLAN: list[tuple[str, dict[str, object], dict[str, float]]] = [
     ("breed", {}, {"kill_after": 0.3, "processes": 30}),
     ("shout", {"bytes": 32 * MIB}, {"log_bytes": 65536}),
     ("overflow", {"stay": 1.5}, {}),
-    ("many_files", {}, {"cpu_seconds": 20, "scratch_bytes": 256 * MIB}),
+    ("many_files", {}, {"scratch_bytes": 256 * MIB}),
+    ("deep", {}, {}),
     ("sleep", {}, {"wall_seconds": 0.7}),
     ("stop", {}, {"wall_seconds": 0.7}),
     ("memory", {}, {"memory_bytes": 256 * MIB}),
     ("memory_of_many", {"bytes": 100 * MIB}, {"memory_bytes": 200 * MIB}),
+    ("memory_shared", {"bytes": 64 * MIB}, {"memory_bytes": 150 * MIB}),
+    ("spin", {}, {"cpu_seconds": 0.4}),
+    ("mute", {}, {"wall_seconds": 0.9}),
     ("burn", {"seconds": 0.3, "stay": 1.5}, {}),
     ("kill_all", {}, {}),
     ("foreign", {}, {}),
@@ -155,12 +159,11 @@ def test_fork_bomb_is_bounded(found: dict[str, dict]) -> None:
 
 
 def test_nothing_survives_its_sandbox(found: dict[str, dict]) -> None:
-    acts = {name: outcome for name, outcome in found.items() if name != "backend"}
     assert found["daemons"]["answer"] == {"daemons": 3}
-    assert len(acts) == len(PLAN)
-    assert {name: outcome["left"] for name, outcome in acts.items() if outcome["left"]} == {}
-    assert {name: outcome["scratch_left"] for name, outcome in acts.items() if outcome["scratch_left"]} == {}
-    assert {name for name, outcome in acts.items() if outcome["leaked_descriptors"] > 0} == set()
+    assert set(found) == {act for act, _known, _bounds in PLAN} | {"end", "backend"}
+    left = {name: outcome["left"] for name, outcome in found.items() if name != "backend"}
+    assert {name: what for name, what in left.items() if what} == {}
+    assert found["end"]["leaked_descriptors"] == 0
 
 
 def test_breeding_processes_die_at_once(found: dict[str, dict]) -> None:
@@ -207,6 +210,23 @@ def test_memory_bomb_is_bounded(found: dict[str, dict]) -> None:
 
 def test_memory_of_many_processes_is_bounded(found: dict[str, dict]) -> None:
     assert found["memory_of_many"]["exit"]["cause"] == "memory"
+
+
+def test_shared_memory_is_counted_once(found: dict[str, dict]) -> None:
+    outcome = found["memory_shared"]
+    assert outcome["exit"]["cause"] == ""
+    assert outcome["answer"] == {"held": 64 * MIB}
+
+
+def test_cpu_cap_ends_the_tree(found: dict[str, dict]) -> None:
+    assert found["spin"]["exit"]["cause"] == "cpu"
+    assert 0.4 <= found["spin"]["exit"]["cpu_seconds"] < 5
+
+
+def test_end_of_protocol_is_seen_at_once(found: dict[str, dict]) -> None:
+    """Nobody but the child holds its end: a child that falls silent is heard before it is ended."""
+    assert found["mute"]["silent_before_end"] is True
+    assert found["mute"]["exit"]["cause"] == "wall"
 
 
 def test_cpu_of_abandoned_grandchildren_is_counted(found: dict[str, dict]) -> None:

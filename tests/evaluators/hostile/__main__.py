@@ -281,6 +281,20 @@ def many_files(known):
     return {"made": 60_000}
 
 
+def deep(known):
+    """Folders deeper than any path may be long, and some that cannot be entered or listed."""
+    for mode in (0o000, 0o300, 0o100):
+        os.mkdir(f"closed{mode}", mode)
+    if os.path.isdir("closed192"):
+        make("closed192/hidden")
+    for _ in range(1500):
+        os.mkdir("folder")
+        os.chdir("folder")
+    make("leaf")
+    os.symlink("/etc", "link")
+    return {"made": 1500}
+
+
 def sleep(known):
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -308,6 +322,33 @@ def memory_of_many(known):
                 held[offset] = 1
             time.sleep(60)
             os._exit(0)
+    time.sleep(60)
+
+
+def memory_shared(known):
+    """Forks that share their parent's pages use no memory of their own: no bomb."""
+    held = bytearray(os.urandom(1 << 20)) * (known["bytes"] >> 20)
+    pids = []
+    for _ in range(5):
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(0.6)
+            os._exit(0)
+        pids.append(pid)
+    for pid in pids:
+        os.waitpid(pid, 0)
+    return {"held": len(held)}
+
+
+def spin(known):
+    while True:
+        pass
+
+
+def mute(known):
+    """Close the protocol and stay."""
+    os.close(1)
+    os.close(0)
     time.sleep(60)
 
 
