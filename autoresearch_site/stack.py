@@ -64,6 +64,12 @@ class Stack:
                 self._last_words() or f"the local processes ended, expected them to run: see {self.layout.log}"
             )
 
+    def wait(self) -> None:
+        """Block for as long as all goes well; raises StackError as ``check`` does."""
+        while True:
+            self.check()
+            time.sleep(0.5)
+
     def _start(self) -> None:
         if other := serving(self.layout.data_dir):
             if self.web:

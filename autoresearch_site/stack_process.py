@@ -81,7 +81,16 @@ class Leader:
 def leaders(layout: Layout, listener: int | None) -> list[Leader]:
     """The processes in the order in which they are stopped."""
     python, celery = [sys.executable, "-m"], [sys.executable, "-m", "celery", "-A", "autoresearch_site"]
-    worker = [*celery, "worker", "--loglevel", settings.LOG_LEVEL, "--pool", "prefork", "--without-gossip"]
+    worker = [
+        *celery,
+        "worker",
+        "--loglevel",
+        settings.LOG_LEVEL,
+        "--pool",
+        "prefork",
+        "--without-gossip",
+        "--without-mingle",
+    ]
     found = [
         Leader(
             "agents",
