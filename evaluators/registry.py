@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from evaluators.contract import Environment, Profile
+from evaluators.environments.parameter_golf import ParameterGolf
 
-ENVIRONMENTS: dict[str, Environment] = {}
+ENVIRONMENTS: dict[str, Environment] = {ParameterGolf.spec.name: ParameterGolf()}
 
 
 def get_environment(name: str) -> Environment:

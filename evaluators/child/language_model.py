@@ -1,0 +1,239 @@
+"""Child side of the language-model protocol: ``train`` makes an artifact and spells text, ``predict`` scores tokens.
+
+Whatever the recipe does ends as a frame: an answer, OVERRUN or FAILED. The evaluator trusts none of them for a score.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import random
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import frames
+import numpy as np
+import torch
+from frames import Kind
+from meter import Meter, reference_seconds_per_unit
+
+MARKS = 50
+EXCERPT_CHARACTERS = 600
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a phase may spend: compute units, and wall-clock seconds as a safety net."""
+
+    units: int
+    seconds: float
+    spent: Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that is handed to a recipe."""
+
+    seed: int
+    device: str
+    threads: int
+    budget: Budget
+    documents: list[bytes]
+
+
+class Failed(Exception):
+    """A recipe did what its contract does not allow."""
+
+
+class Session:
+    """One process's pipe, meter and recipe."""
+
+    def __init__(self, settings: Mapping[str, Any], incoming: int, outgoing: int) -> None:
+        self.settings = settings
+        self.incoming, self.outgoing = incoming, outgoing
+        self.folder = Path.cwd() / "recipe"
+        self.units, self.tolerance = int(settings["units"]), float(settings["unit_tolerance"])
+        self.before = int(settings["units_before"])
+        self.meter = self.fresh_meter()
+
+    def send(self, kind: Kind, payload: bytes | memoryview = b"") -> None:
+        frames.write_frame(self.outgoing, kind, payload)
+
+    def fresh_meter(self) -> Meter:
+        return Meter(self.units / MARKS, self.passed)
+
+    def passed(self, units: int) -> float:
+        """A mark of the budget: report, or end the process when the budget is overrun."""
+        spent = self.before + units
+        if spent > self.units * (1 + self.tolerance):
+            self.send(Kind.OVERRUN, struct.pack("<Q", spent))
+            os._exit(0)  # an exception could be caught
+        self.tell_units()
+        return float(min(units + self.units / MARKS, self.units * (1 + self.tolerance) - self.before + 1))
+
+    def tell_units(self) -> None:
+        self.send(Kind.PROGRESS, struct.pack("<Q", self.before + self.meter.units))
+
+    def context(self, documents: list[bytes]) -> Context:
+        meter, before = self.meter, self.before
+        budget = Budget(self.units, float(self.settings["seconds"]), lambda: before + meter.units)
+        return Context(
+            int(self.settings["seed"]), str(self.settings["device"]), int(self.settings["threads"]), budget, documents
+        )
+
+    def import_recipe(self) -> ModuleType:
+        """Write the sources to scratch and import recipe.py, on the meter."""
+        self.folder.mkdir()
+        for name, body in frames.unpack_files(frames.read_frame(self.incoming, Kind.SOURCE)).items():
+            (self.folder / name).write_bytes(body)
+        sys.path.insert(0, str(self.folder))
+        return importlib.import_module("recipe")
+
+    def fail(self, stage: str, error: BaseException) -> None:
+        """Tell the evaluator why the recipe ended, and end."""
+        said = {
+            "stage": stage,
+            "reason": "memory" if is_memory(error) else last_line(error),
+            "excerpt": excerpt(error, self.folder),
+            "contract": isinstance(error, Failed),
+        }
+        self.tell_units()
+        self.send(Kind.FAILED, json.dumps(said).encode())
+        os._exit(0)
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether an allocation was refused."""
+    words = ("not enough memory", "can't allocate memory", "cannot allocate memory", "std::bad_alloc")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
+def last_line(error: BaseException) -> str:
+    """Type and message of an exception, one line."""
+    try:
+        lines = traceback.format_exception_only(error)
+    except Exception:  # an exception of the recipe's own making may refuse to be printed
+        return type(error).__name__
+    return " ".join(lines[-1].split())[:EXCERPT_CHARACTERS]
+
+
+def excerpt(error: BaseException, folder: Path) -> str:
+    """The deepest exception line and the deepest frame inside the recipe."""
+    found = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent == folder]
+    if isinstance(error, SyntaxError) and error.filename:
+        where = f"{Path(error.filename).name}:{error.lineno}"
+    elif found:
+        where = f"{Path(found[-1].filename).name}:{found[-1].lineno} in {found[-1].name}: {found[-1].line}"
+    else:
+        where = "outside the recipe's files"
+    return f"{last_line(error)}\n{where}"[: 2 * EXCERPT_CHARACTERS]
+
+
+def settle(seed: int, threads: int) -> None:
+    """One state of all generators, whatever the recipe forgets to seed."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+
+
+def require_bytes(value: object, what: str) -> bytes:
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise Failed(f"{what} returned {type(value).__name__}, expected bytes")
+    return bytes(value)
+
+
+def pack_vocabulary(tokens: Sequence[object]) -> bytes:
+    return frames.pack_texts([require_bytes(token, "vocabulary()") for token in tokens])
+
+
+def pack_tokens(numbers: Sequence[int]) -> bytes:
+    array = np.asarray(numbers)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise Failed(f"encode() returned {array.dtype} of shape {array.shape}, expected a list of integers")
+    if array.size and (array.min() < 0 or array.max() >= 2**31):
+        raise Failed("encode() returned a number that is no token")
+    return array.astype("<i4").tobytes()
+
+
+def pack_logits(value: object) -> bytes:
+    array = np.asarray(value)
+    if array.ndim != 3 or array.dtype.kind != "f":
+        raise Failed(f"logits() returned {array.dtype} of shape {array.shape}, expected float32 (B, T, V)")
+    return struct.pack("<3I", *array.shape) + np.ascontiguousarray(array, dtype="<f4").tobytes()
+
+
+def serve(settings: Mapping[str, Any], incoming: int, outgoing: int) -> None:
+    """Serve one phase, ``train`` or ``predict``, until the evaluator closes the pipe."""
+    session = Session(settings, incoming, outgoing)
+    settle(int(settings["seed"]), int(settings["threads"]))
+    if settings["phase"] == "train":
+        importlib.import_module("torch._dynamo")  # optimisers pull it in; its second belongs to the start
+    cost = reference_seconds_per_unit(time.process_time, Meter(float("inf"), lambda _units: float("inf")))
+    session.send(Kind.READY, json.dumps({"seconds_per_unit": cost}).encode())
+    (train if settings["phase"] == "train" else predict)(session)
+
+
+def train(session: Session) -> None:
+    """Import, train, hand the artifact over; then, on the meter of the evaluation, spell texts with it."""
+    stage = "import"
+    try:
+        with session.meter:
+            recipe = session.import_recipe()
+            stage = "train"
+            documents = frames.unpack_texts(frames.read_frame(session.incoming, Kind.DOCUMENTS))
+            artifact = require_bytes(recipe.train(session.context(documents)), "train()")
+        session.tell_units()
+        session.send(Kind.TRAINED, artifact)
+        stage = "load"
+        session.units, session.meter = int(session.settings["eval_units"]), session.fresh_meter()
+        settle(int(session.settings["seed"]), int(session.settings["threads"]))
+        frames.read_frame(session.incoming, Kind.LOAD)
+        with session.meter:
+            predictor = recipe.load(artifact, session.context([]))
+            stage = "vocabulary"
+            session.send(Kind.VOCABULARY, pack_vocabulary(predictor.vocabulary()))
+            stage = "encode"
+            while (request := frames.next_frame(session.incoming)) is not None:
+                tokens = pack_tokens(predictor.encode(request[1]))
+                session.tell_units()
+                session.send(Kind.TOKENS, tokens)
+    except BaseException as error:  # whatever a recipe raises, SystemExit included, is a result
+        session.fail(stage, error)
+
+
+def predict(session: Session) -> None:
+    """Load an artifact, then answer chunks with logits and adapt to each when asked to."""
+    stage = "import"
+    try:
+        with session.meter:
+            recipe = session.import_recipe()
+            stage = "load"
+            artifact = frames.read_frame(session.incoming, Kind.ARTIFACT)
+            predictor = recipe.load(artifact, session.context([]))
+            adapts = callable(getattr(predictor, "adapt", None))
+            session.send(Kind.LOADED, bytes([adapts]))
+            chunk = np.empty((0, 0), dtype=np.int32)
+            while (request := frames.next_frame(session.incoming)) is not None:
+                kind, payload = request
+                stage = kind.name.lower()
+                if kind is Kind.CHUNK:
+                    rows, length = struct.unpack_from("<2I", payload)
+                    chunk = np.frombuffer(payload, dtype="<i4", offset=8).reshape(rows, length)
+                    answer = pack_logits(predictor.logits(chunk.copy()))
+                    session.tell_units()
+                    session.send(Kind.LOGITS, answer)
+                else:
+                    predictor.adapt(chunk.copy())
+                    session.tell_units()
+                    session.send(Kind.ADAPTED)
+    except BaseException as error:  # see train
+        session.fail(stage, error)

@@ -1,0 +1,130 @@
+"""The arithmetic of a language model's score. Holds the held-out text; never sees recipe code. numpy only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Tokens = npt.NDArray[np.int32]
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of tokens that are scored in one request.
+
+    tokens: (rows, length); counted: (rows, length), False where a row was filled up behind the end of its text.
+    """
+
+    tokens: Tokens
+    counted: npt.NDArray[np.bool_]
+
+
+class NotADistribution(ValueError):
+    """Logits that are not finite."""
+
+
+def spells(tokens: Tokens, vocabulary: Sequence[bytes], text: bytes) -> int:
+    """-1 when the tokens spell the text exactly, else the first byte at which they do not."""
+    at = 0
+    for number in tokens.tolist():
+        piece = vocabulary[number] if number < len(vocabulary) else None
+        if piece is None or not text.startswith(piece, at):
+            return at
+        at += len(piece)
+    return -1 if at == len(text) else at
+
+
+def chunks_of(texts: Sequence[Tokens], rows: int, length: int) -> list[Chunk]:
+    """Cut texts into rows of ``length`` tokens, in order, and rows into chunks of at most ``rows``.
+
+    A row never crosses from one text into the next; the last row of a text is filled with its last token, uncounted.
+    """
+    cut: list[tuple[Tokens, npt.NDArray[np.bool_]]] = []
+    for tokens in texts:
+        for start in range(0, len(tokens), length):
+            piece = tokens[start : start + length]
+            fill = length - len(piece)
+            cut.append((np.pad(piece, (0, fill), mode="edge"), np.arange(length) < len(piece)))
+    return [
+        Chunk(np.stack([row for row, _ in cut[i : i + rows]]), np.stack([count for _, count in cut[i : i + rows]]))
+        for i in range(0, len(cut), rows)
+    ]
+
+
+def log_probabilities(logits: Logits, tokens: Tokens) -> Floats:
+    """logits (B, T, V), tokens (B, T) -> natural log-probability of each token (B, T), in float64.
+
+    Raises NotADistribution when a logit is not finite.
+    """
+    if not np.isfinite(logits).all():
+        row, position, _ = np.argwhere(~np.isfinite(logits))[0]
+        raise NotADistribution(f"a logit is not finite, first in row {row} at position {position}")
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=-1, keepdims=True)
+    picked = np.take_along_axis(wide, tokens[..., None].astype(np.int64), axis=-1)[..., 0]
+    total: Floats = picked - np.log(np.exp(wide).sum(axis=-1))
+    return total
+
+
+def bits_per_byte(log_probability: float, text_bytes: int) -> float:
+    """Sum of natural log-probabilities of all tokens -> bits per byte of the text that they spell."""
+    return -log_probability / math.log(2) / text_bytes
+
+
+@dataclass(frozen=True)
+class Scramble:
+    """A chunk whose future was replaced: row r keeps its tokens before ``cuts[r]``."""
+
+    tokens: Tokens
+    cuts: npt.NDArray[np.int64]
+
+
+def scramble(chunk: Chunk, pool: Tokens, draw: np.random.Generator) -> Scramble:
+    """Replace each row's future from a random cut with real text from elsewhere in ``pool``.
+
+    About half the rows are replaced whole, so that a model that looks into other rows of a chunk is seen as well.
+    """
+    rows, length = chunk.tokens.shape
+    cuts = np.where(draw.random(rows) < 0.5, 0, draw.integers(1, length, size=rows))
+    if not cuts.any():
+        cuts[draw.integers(rows)] = draw.integers(1, length)
+    tokens = chunk.tokens.copy()
+    for row, cut in enumerate(cuts):
+        begin = int(draw.integers(0, len(pool)))
+        tokens[row, cut:] = np.take(pool, np.arange(begin, begin + length - cut), mode="wrap")
+    return Scramble(tokens, cuts.astype(np.int64))
+
+
+def largest_move(before: Logits, after: Logits, cuts: Iterable[int]) -> tuple[float, int, int]:
+    """How far predictions that may not depend on the future moved: (change of a log-probability, row, position).
+
+    Position t is predicted from tokens before t, so positions up to and including the cut are compared.
+    """
+    worst = (0.0, 0, 0)
+    for row, cut in enumerate(cuts):
+        moved = normalised(before[row, : cut + 1]) - normalised(after[row, : cut + 1])
+        change, position, _ = largest_difference(moved, np.zeros_like(moved))
+        if change > worst[0]:
+            worst = (change, row, position)
+    return worst
+
+
+def largest_difference(before: Floats, after: Floats) -> tuple[float, int, int]:
+    """Largest difference of two (B, T) arrays: (difference, row, position); NaN counts as infinite."""
+    change = np.nan_to_num(np.abs(before - after), nan=math.inf)
+    row, position = np.unravel_index(int(change.argmax()), change.shape)
+    return float(change[row, position]), int(row), int(position)
+
+
+def normalised(logits: Logits) -> Floats:
+    """Logits (..., V) -> log-probabilities, float64."""
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=-1, keepdims=True)
+    result: Floats = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+    return result

@@ -1,0 +1,97 @@
+"""From what went wrong on the wire to the label that it deserves. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Literal
+
+from evaluators.child.frames import Kind
+from evaluators.contract import HarnessFault
+from evaluators.harness.wire import Busy, Ended, Late, Overrun, TooLong, WireError
+from trials.vocab import Label
+
+Phase = Literal["train", "spell", "predict", "probe"]
+
+EXCERPT_CHARACTERS = 1200
+#: Once held-out text is in a process, this much of its exception's message leaves it: enough to act on, not to copy.
+MESSAGE_CHARACTERS = 200
+
+
+class Verdict(Exception):
+    """The measurement ends here, with a status that is a label."""
+
+    def __init__(
+        self, status: Label, reason: str, numbers: Mapping[str, float | int | str] | None = None, *, excerpt: str = ""
+    ) -> None:
+        super().__init__(f"{status}: {reason}")
+        self.status, self.reason, self.excerpt = status, reason, excerpt
+        self.numbers: Mapping[str, float | int | str] = numbers or {}
+
+
+def overrun_label(phase: Phase) -> Label:
+    """The overrun of a phase."""
+    return Label.TRAIN_BUDGET_OVERRUN if phase == "train" else Label.EVAL_BUDGET_OVERRUN
+
+
+def of_wire(error: WireError, phase: Phase, budget: int) -> Verdict:
+    """The verdict on a conversation that broke off. Raises HarnessFault when the sandbox itself broke."""
+    over = overrun_label(phase)
+    match error:
+        case Overrun(units=units):
+            reason = f"{units:,} units of {budget:,} when it was stopped, {units - budget:,} over"
+            return Verdict(over, reason, {"units": units, "units_over": units - budget, "phase": phase})
+        case Late(seconds=seconds, allowed=allowed):
+            verdict = Verdict(over, f"wall clock: {error}", _seconds("seconds", seconds, allowed))
+        case Busy(seconds=seconds, allowed=allowed):
+            verdict = Verdict(over, f"work that is not counted: {error}", _seconds("cpu_seconds", seconds, allowed))
+        case TooLong(kind=Kind.TRAINED):
+            bytes_over = error.announced - error.cap
+            verdict = Verdict(Label.SIZE_BLOCKED, f"{bytes_over:,} bytes over", {"bytes_over": bytes_over})
+        case TooLong(kind=Kind.LOGITS):
+            verdict = Verdict(Label.INVALID_RESULT, f"logits of a wrong shape: {error}")
+        case Ended():
+            verdict = _ended(error, phase, over)
+        case _:
+            verdict = Verdict(Label.CRASH, f"protocol: {error}", {"phase": phase}, excerpt=f"{error} (in {phase})")
+    return verdict
+
+
+def _seconds(name: str, seconds: float, allowed: float) -> dict[str, float]:
+    return {name: round(seconds, 3), f"{name}_over": round(seconds - allowed, 3)}
+
+
+def _ended(error: Ended, phase: Phase, over: Label) -> Verdict:
+    cause = error.how.cause if error.how is not None else ""
+    if cause == "fault":
+        raise HarnessFault(f"the sandbox broke during {phase}")
+    if cause in ("wall", "cpu"):
+        return Verdict(over, f"ended from outside: {cause}", {"phase": phase})
+    reason = cause if cause in ("memory", "scratch") else str(error)
+    return Verdict(Label.CRASH, reason, {"phase": phase}, excerpt=f"{error} (in {phase})")
+
+
+def of_failure(payload: bytes, phase: Phase, units: int) -> Verdict:
+    """The verdict on a FAILED frame, whose content is the recipe's own word: text only, bounded."""
+    try:
+        said = json.loads(payload)
+        stage, reason, excerpt = (str(said[name]) for name in ("stage", "reason", "excerpt"))
+        contract = said["contract"] is True
+    except (ValueError, KeyError, TypeError):
+        return Verdict(Label.CRASH, "protocol: FAILED without a readable reason", {"phase": phase})
+    if phase != "train":
+        reason = reason[:MESSAGE_CHARACTERS]
+        first, _, where = excerpt.rpartition("\n")
+        excerpt = f"{first[:MESSAGE_CHARACTERS]}\n{where[:MESSAGE_CHARACTERS]}"
+    reason, excerpt = printable(reason), printable(excerpt)[:EXCERPT_CHARACTERS]
+    if contract:
+        return Verdict(Label.INVALID_RESULT, reason, {"stage": printable(stage)[:20]}, excerpt=excerpt)
+    # Only a recipe that has spent nothing was stopped before the budget; work inside an import is work.
+    before_budget = phase == "train" and stage == "import" and units == 0
+    label = Label.PREFLIGHT_CRASH if before_budget else Label.CRASH
+    return Verdict(label, reason, {"stage": printable(stage)[:20]}, excerpt=excerpt)
+
+
+def printable(text: str) -> str:
+    """Without control characters, newlines excepted."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
