@@ -14,7 +14,7 @@ from confine_kernel import lock_down_mounts, mount, pivot_root, unmount, unshare
 NEW_MOUNTS, NEW_CGROUP, NEW_UTS, NEW_IPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEW_USER, NEW_PID, NEW_NET = 0x10000000, 0x20000000, 0x40000000
 NOSUID, NODEV, NOEXEC, BIND, RECURSIVE, PRIVATE = 2, 4, 8, 0x1000, 0x4000, 0x40000
-INODES = 8192
+INODES = 4096
 OLD, NEW = "/oldroot", "/newroot"
 
 

@@ -165,8 +165,8 @@ def build(
     compile_child()
     sight, uid = view(), pool_uid()
     private = backend != "landlock"
-    extra = [str(child.resolve()), str(ENTRY.parent)]
-    mine = [(os.path.realpath(path), os.path.abspath(path)) for path in map(str, readonly)]
+    extra = [str(child.resolve(strict=True)), str(ENTRY.parent)]
+    mine = [(os.path.realpath(path, strict=True), os.path.abspath(path)) for path in map(str, readonly)]
     shown = sorted({*sight.shown, *mine, *((path, path) for path in extra)}, key=lambda pair: pair[1].count("/"))
     reads = [*extra, *(source for source, _place in mine)]
     may_read = uid >= 0 and not open_to_others([sight.python, *sight.search, *reads], ancestors=not private)

@@ -170,7 +170,8 @@ class Confined:
         return bool(piece)
 
     def _enforce(self, now: float, *, scratch: bool) -> None:
-        fresh = tree.sample(self.pid)
+        orphaned = self._orphaned()
+        fresh = self._seen if orphaned else tree.sample(self.pid)
         with self._lock:
             self._note(fresh)
             seen, killed_at = self._seen, self._killed_at
@@ -178,6 +179,8 @@ class Confined:
         if killed_at is not None:
             if now - killed_at > GRACE_SECONDS:  # the keeper did not; the host does
                 tree.kill(fresh.pids)
+        elif orphaned:
+            self._end("fault")
         elif now - self._began > bounds.wall_seconds:
             self._end("wall")
         elif seen.cpu > bounds.cpu_seconds:
@@ -186,6 +189,18 @@ class Confined:
             self._end("memory")
         elif scratch and self._overflows():
             self._end("scratch")
+
+    def _orphaned(self) -> bool:
+        """Whether the outermost process is dead while the keeper still has something to say or to do.
+
+        Somebody on the host killed it; the kernel's parent-death signal needs a right that bubblewrap has given up
+        when root's sandboxes have a uid of their own. A keeper that has ended has said so before its parent dies.
+        """
+        try:
+            dead = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # the host process ignores SIGCHLD
+            dead = True
+        return dead and not select.select([self._channel], [], [], 0)[0]
 
     def _proportional(self, seen: tree.Sample) -> int:
         exact = tree.proportional(seen.pids)
@@ -216,7 +231,7 @@ class Confined:
             cause = self._cause
             if self._fault or not (self._told or cause):
                 cause = "fault"
-                self._fault = self._fault or f"the sandbox ended with {code}"
+                self._fault = self._fault or f"the sandbox's outermost process ended with {code}"
             own = os.waitstatus_to_exitcode(int(self._told["status"])) if self._told else -signal.SIGKILL
             if cause not in ("", "fault") and own != -signal.SIGKILL:
                 cause = ""  # it had ended by itself before the keeper looked

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
-ENTRIES_AT_MOST = 8192
+ENTRIES_AT_MOST = 4096
 """Files and folders in a scratch folder; more is an overflow, because each costs kernel memory."""
 
 

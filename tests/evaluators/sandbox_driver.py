@@ -56,6 +56,7 @@ def knowledge(folder: str, listeners: list[socket.socket]) -> dict[str, object]:
         "datagram": f"{folder}/datagram",
         "abstract": f"hostile-{os.getpid()}",
         "writable": str(own),
+        "own": {name: os.readlink(f"/proc/self/ns/{name}") for name in ("mnt", "pid", "net", "ipc", "uts", "cgroup")},
         "secret": [str(own), str(CHECKOUT / "pyproject.toml"), str(CHECKOUT / "evaluators/contract.py")],
         "folders": [folder, str(CHECKOUT), str(CHECKOUT / "evaluators"), "/etc", "/home"],
     }
@@ -92,11 +93,11 @@ def run(isolation: Isolation, act: str, known: dict[str, object], bounds: dict[s
 
 
 def main() -> None:
-    """All acts, three at a time: what two trials of one worker do to each other would show."""
+    """All acts, four at a time: what two trials of one worker do to each other would show."""
     backend, plan = sys.argv[1], json.loads(sys.argv[2])
     isolation = Isolation(LEVEL_OF[backend], "L3", "test", backend)
     listeners: list[socket.socket] = []
-    with tempfile.TemporaryDirectory(prefix="hostile-") as folder, ThreadPoolExecutor(3) as pool:
+    with tempfile.TemporaryDirectory(prefix="hostile-") as folder, ThreadPoolExecutor(4) as pool:
         os.environ["TMPDIR"] = tempfile.tempdir = f"{folder}/boxes"
         os.mkdir(tempfile.tempdir, 0o755)
         known = knowledge(folder, listeners)
