@@ -1,0 +1,230 @@
+"""The sandbox as its worker sees it: levels, forced downgrades, exits, torch, and the worker's own death."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from evaluators.sandbox import Bounds, Confined, Exit, Isolation, SandboxUnavailable, reach, spawn
+from evaluators.sandbox.reach import FORCE
+from evaluators.sandbox.records import LEVEL_OF
+from tests.evaluators.sandbox_driver import HOSTILE, of_sandbox
+
+ROOT = Path(__file__).resolve().parents[2]
+BACKENDS = [name for name in LEVEL_OF if name != "bwrap" or shutil.which("bwrap")]
+BOUNDS = Bounds(wall_seconds=30, cpu_seconds=30, memory_bytes=2 << 30, scratch_bytes=8 << 20)
+
+
+@pytest.fixture(params=BACKENDS)
+def isolation(request: pytest.FixtureRequest) -> Isolation:
+    """Each backend of this host."""
+    return Isolation(LEVEL_OF[request.param], "L3", "test", request.param)
+
+
+@pytest.fixture
+def act(isolation: Isolation) -> Iterator[Callable[..., Confined]]:
+    """Start one hostile act."""
+    running: list[Confined] = []
+
+    def start(name: str, bounds: Bounds = BOUNDS, child: Path = HOSTILE, **known: object) -> Confined:
+        running.append(spawn(isolation, bounds, argv=[name, json.dumps(known)], child=child))
+        return running[-1]
+
+    yield start
+    for box in running:
+        box.close()
+
+
+def answer(box: Confined) -> dict[str, object]:
+    """All of the protocol, as JSON."""
+    said = b""
+    while piece := os.read(box.stdout, 1 << 16):
+        said += piece
+    assert said, box.log().decode(errors="replace")
+    found: dict[str, object] = json.loads(said)
+    return found
+
+
+def ended(box: Confined) -> Exit:
+    """How it ended; it must."""
+    outcome = box.wait(20)
+    assert outcome is not None
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({"code": 0}, (0, None)),
+        ({"code": 3}, (3, None)),
+        ({"signal": signal.SIGKILL}, (None, signal.SIGKILL)),
+        ({"signal": signal.SIGSEGV}, (None, signal.SIGSEGV)),
+    ],
+)
+def test_exit_code_and_signal_are_the_recipes_own(
+    act: Callable[..., Confined], known: dict[str, int], expected: tuple[int | None, int | None]
+) -> None:
+    outcome = ended(act("leave", **known))
+    assert (outcome.code, outcome.signal, outcome.cause) == (*expected, "")
+    assert outcome.cpu_seconds > 0
+    assert outcome.max_rss_bytes > 1 << 20
+
+
+def test_exception_of_the_child_is_in_the_log(act: Callable[..., Confined]) -> None:
+    box = act("no_such_act")
+    assert ended(box).code == 1
+    assert b"KeyError" in box.log()
+
+
+def test_hashes_are_the_same_in_every_process(act: Callable[..., Confined]) -> None:
+    assert answer(act("surroundings"))["hash"] == answer(act("surroundings"))["hash"]
+
+
+def test_only_the_runtimes_packages_can_be_read(act: Callable[..., Confined]) -> None:
+    if not importlib.util.find_spec("numpy"):
+        pytest.skip("numpy is not installed")
+    found = answer(act("packages"))
+    readable = found["readable"]
+    assert isinstance(readable, list)
+    assert "numpy" in readable
+    others = {"django", "pytest", "celery", "shakespeare", "bible"} & {
+        name.lower().replace("-", "_") for name in importlib.metadata.packages_distributions()
+    }
+    assert others, "the test needs packages that must stay hidden"
+    assert not others & set(readable)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
+def test_torch_trains_and_is_repeatable_behind_every_wall(act: Callable[..., Confined]) -> None:
+    box = act("train")
+    found = answer(box)
+    assert ended(box).code == 0, box.log().decode()
+    assert found["threads"] == 1
+    assert found["last"] < found["first"]  # type: ignore[operator]
+    assert found["kernels"] != "DEFAULT" or os.uname().machine != "x86_64"
+
+
+def test_extra_paths_are_shown_and_nothing_beside_them(isolation: Isolation, tmp_path: Path) -> None:
+    for name in ("shown", "beside"):
+        (tmp_path / name).mkdir(mode=0o755)
+        (tmp_path / name / "data").write_text("x")
+    known = {"parent": 1, "secret": [str(tmp_path / name / "data") for name in ("shown", "beside")], "folders": []}
+    with spawn(
+        isolation, BOUNDS, argv=["files", json.dumps(known)], readonly=[tmp_path / "shown"], child=HOSTILE
+    ) as box:
+        found = answer(box)
+    assert found[str(tmp_path / "shown/data")] == "done"
+    assert found[str(tmp_path / "beside/data")] != "done"
+
+
+def test_log_and_cpu_can_be_read_while_it_runs(act: Callable[..., Confined]) -> None:
+    box = act("spin")
+    deadline = time.monotonic() + 20
+    while box.cpu_seconds() < 0.2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert box.cpu_seconds() >= 0.2
+    assert box.poll() is None
+    box.kill()
+    assert ended(box).cause == "killed"
+    assert ended(box).cpu_seconds >= 0.2
+
+
+def test_a_keeper_killed_by_the_host_is_our_fault_and_leaves_nothing(act: Callable[..., Confined]) -> None:
+    box = act("daemons", stay=True)
+    os.read(box.stdout, 1 << 10)
+    time.sleep(0.3)
+    os.kill(box.pid, signal.SIGKILL)
+    assert ended(box).cause == "fault"
+    deadline = time.monotonic() + 2
+    while of_sandbox("daemons") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert of_sandbox("daemons") == []
+
+
+WORKER = """
+import json, os, sys, time
+from pathlib import Path
+from evaluators.sandbox import *
+box = spawn(Isolation("", "", "", sys.argv[1]), Bounds(60, 60, 1 << 29, 1 << 20),
+            argv=["daemons", json.dumps({"stay": True}), sys.argv[2]], child=Path(sys.argv[3]))
+os.read(box.stdout, 100)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_nothing_outlives_a_worker_that_was_killed(isolation: Isolation, tmp_path: Path) -> None:
+    token = f"orphan-{time.monotonic_ns()}"
+    tmp_path.chmod(0o755)
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKER, isolation.backend, token, str(HOSTILE)],
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+    ) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"ready\n"
+        assert len(of_sandbox(token)) >= 5  # worker, keeper, runner, three daemons; the two outer ones differ
+        worker.kill()
+    deadline = time.monotonic() + 2
+    while of_sandbox(token) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert of_sandbox(token) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_walls_that_cannot_be_built_are_told_before_anything_runs(isolation: Isolation, tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(SandboxUnavailable, match="missing"):
+        spawn(isolation, BOUNDS, argv=[], readonly=[tmp_path / "missing"], child=HOSTILE)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_reach_names_backend_walls_and_self_test() -> None:
+    found = reach("L3").to_json()
+    assert json.loads(json.dumps(found)) == found
+    assert found["level"] in LEVEL_OF.values()
+    assert bool(found["why_lower"]) == (found["level"] != "L3")
+    details = found["details"]
+    assert isinstance(details, dict)
+    assert set(details["self_test"].values()) == {True}
+    assert len(details["seccomp_sha256"]) == 64
+
+
+@pytest.mark.parametrize("force", [*BACKENDS, "L2"])
+def test_forced_backend_is_used_and_the_downgrade_is_told(force: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FORCE, force)
+    found = reach("L3")
+    assert force in (found.backend, found.level)
+    assert (FORCE in found.why_lower) == (found.level != "L3")
+
+
+def test_unknown_level_or_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="L9"):
+        reach("L9")
+    monkeypatch.setenv(FORCE, "wishes")
+    with pytest.raises(SandboxUnavailable, match="wishes"):
+        reach("L3")
+
+
+def test_confine_refuses_to_vouch_for_an_open_process() -> None:
+    child = ROOT / "evaluators/child"
+    done = subprocess.run(
+        [sys.executable, "-c", "import confine; confine.confine()"],
+        env={"PYTHONPATH": str(child)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "not confined" in done.stderr
