@@ -28,6 +28,7 @@ from trials.vocab import (
 
 JUDGE = "judge"
 BREAKER_ABORTS = 3
+SCORING_PHASES = ("spell", "predict", "probe", "eval")
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def split_seconds(trial: Trial, phases: Mapping[str, float]) -> Seconds:
     if trial.started_at is None or trial.measured_at is None or trial.finished_at is None:
         return Seconds(0.0, 0.0, 0.0, 0.0)
     worked = (trial.measured_at - trial.started_at).total_seconds()
-    evaluated = min(worked, sum(value for name, value in phases.items() if name in {"eval", "probe"}))
+    evaluated = min(worked, sum(value for name, value in phases.items() if name.startswith(SCORING_PHASES)))
     return Seconds(
         queue=(trial.started_at - trial.submitted_at).total_seconds(),
         run=worked - evaluated,
