@@ -37,4 +37,6 @@ def access_trial(user: Viewer, slug: str, number: int) -> Trial:
         raise Http404(f"campaign {slug!r} has no trial {number}")
     found: Trial = trial
     found.campaign = campaign
+    if found.parent is not None:
+        found.parent.campaign = campaign
     return found

@@ -14,7 +14,7 @@ from typing import Any
 from django.db.models import F, Window
 from django.db.models.functions import Left, RowNumber
 
-from trials.models import Campaign, FrontierStep, Rollup, Trial
+from trials.models import Campaign, Evaluation, FrontierStep, Rollup, Trial
 from trials.vocab import UNCOUNTED_LABELS, Label, Purpose
 
 MAX_POINTS = 1500
@@ -187,7 +187,7 @@ def sparks(campaigns: Sequence[Campaign]) -> dict[int, list[Step]]:
 
 def phases(campaign: Campaign, numbers: Sequence[int]) -> dict[int, tuple[str, float]]:
     """Phase and progress of trials that are being measured now, by number."""
-    rows = campaign.evaluations.in_flight().filter(purpose=Purpose.TRIAL, trial__number__in=numbers)
+    rows = Evaluation.objects.in_flight().filter(campaign=campaign, purpose=Purpose.TRIAL, trial__number__in=numbers)
     return {
         number: (phase, progress) for number, phase, progress in rows.values_list("trial__number", "phase", "progress")
     }

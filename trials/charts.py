@@ -35,6 +35,8 @@ PHASE_COLOURS = {phase: f"var(--phase-{phase})" for phase in SECONDS}
 TRIAL_HOVER = "<b>trial %{customdata[0]}</b> · %{customdata[1]}<br>%{y:.5f}<br>%{customdata[2]}<extra></extra>"
 TEXT_LINE = 48
 QUANTILE = 0.85
+FEW = 12
+SLOTS = 6
 
 
 def inert(text: str, length: int = 96) -> str:
@@ -71,7 +73,8 @@ def _figure(traces: Sequence[Any], **layout: Any) -> Figure:
         margin={"l": 8, "r": 12, "t": 8, "b": 8},
         hoverlabel={"align": "left", "bgcolor": "var(--raised)", "bordercolor": "var(--line-strong)",
                     "font": {"color": "var(--ink)"}},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11},
+                "traceorder": "normal"},
         uirevision="keep",
     )  # fmt: skip
     built: Figure = figure.to_plotly_json()
@@ -79,7 +82,7 @@ def _figure(traces: Sequence[Any], **layout: Any) -> Figure:
     return built
 
 
-def frontier(points: Points, steps: Sequence[Step], last_number: int, direction: str, score_name: str) -> Figure:
+def frontier(points: Points, steps: Sequence[Step], last_number: int, direction: str) -> Figure:
     """Every scored trial by label and the staircase of the best score so far. x: trial number, y: score."""
     traces = [
         go.Scatter(
@@ -87,6 +90,7 @@ def frontier(points: Points, steps: Sequence[Step], last_number: int, direction:
             y=[row.score for row in rows],
             customdata=[[row.number, inert(row.role), hover_text(row.hypothesis)] for row in rows],
             mode="markers",
+            cliponaxis=False,
             name=words(label),
             marker={"color": colour(label), "symbol": SYMBOLS[label], "size": 9 if label == Label.KEEP else 7,
                     "line": {"width": 1.5 if label == Label.DISCARD else 0}},
@@ -110,12 +114,21 @@ def frontier(points: Points, steps: Sequence[Step], last_number: int, direction:
         note = "1 worse trial lies outside: double-click shows all"
     return _figure(
         [best, *traces],
-        xaxis={"title": {"text": "trial", "font": {"size": 11}}, "rangemode": "tozero", "tickformat": ",d"},
-        yaxis={"title": {"text": inert(score_name), "font": {"size": 11}}, "tickformat": ".5~g"}
-        | ({} if low is None else {"range": [low, high]}),
+        xaxis={"title": {"text": "trial", "font": {"size": 11}}, "rangemode": "tozero"} | _whole_ticks(last_number),
+        yaxis={"tickformat": ".5~g"} | ({} if low is None else {"range": [low, high]}),
         annotations=[_corner(note)] if note else [],
         hovermode="closest",
     )
+
+
+def _whole_ticks(largest: float) -> dict[str, Any]:
+    """Ticks at whole numbers only: Plotly would write halves as doubled whole ones."""
+    return {"tickformat": ",d"} | ({"dtick": 1, "tick0": 0} if largest <= FEW else {})
+
+
+def _slots(bars: int) -> dict[str, Any]:
+    """A category axis with room for at least SLOTS bars, filled from the top: two bars are no thicker than ten."""
+    return {"showgrid": False, "fixedrange": True, "range": [bars - max(bars, SLOTS) - 0.5, bars - 0.5]}
 
 
 def _corner(note: str) -> dict[str, Any]:
@@ -161,8 +174,14 @@ def labels(counts: Sequence[LabelCount]) -> Figure:
     top = max((row.trials for row in rows), default=1)
     return _figure(
         [bars],
-        xaxis={"range": [0, top * 1.3], "showticklabels": False, "showgrid": False, "fixedrange": True},
-        yaxis={"showgrid": False, "fixedrange": True},
+        xaxis={
+            "range": [0, top * 1.45],
+            "showticklabels": False,
+            "showgrid": False,
+            "showline": False,
+            "fixedrange": True,
+        },
+        yaxis=_slots(len(rows)),
         bargap=0.35,
         showlegend=False,
     )
@@ -178,8 +197,8 @@ def roles(profiles: Sequence[RoleProfile]) -> Figure:
             y=names,
             orientation="h",
             name=words(label),
-            marker={"color": colour(label), "pattern": {"shape": PATTERNS[label], "fgcolor": "var(--raised)", "size": 5,
-                                                         "solidity": 0.25}},
+            marker={"color": colour(label), "pattern": {"shape": PATTERNS[label], "fillmode": "overlay", "size": 5,
+                                                         "fgcolor": "var(--raised)", "solidity": 0.2}},
             hovertemplate="%{y}: %{x} " + words(label) + "<extra></extra>",
         )
         for label in Label
@@ -188,8 +207,9 @@ def roles(profiles: Sequence[RoleProfile]) -> Figure:
     return _figure(
         bars,
         barmode="stack",
-        xaxis={"tickformat": ",d", "rangemode": "tozero", "title": {"text": "finished trials", "font": {"size": 11}}},
-        yaxis={"showgrid": False, "fixedrange": True},
+        xaxis={"rangemode": "tozero", "title": {"text": "finished trials", "font": {"size": 11}}}
+        | _whole_ticks(max((sum(profile.labels.values()) for profile in rows), default=0)),
+        yaxis=_slots(len(rows)),
         bargap=0.35,
     )
 
@@ -203,7 +223,7 @@ def throughput(bins: Sequence[Bin]) -> Figure:
         **shape,
         y=[row.trials / row.width for row in bins],
         name="trials per hour",
-        marker={"color": "var(--accent)", "line": {"width": 1, "color": "var(--raised)"}},
+        marker={"color": "var(--ink-soft)", "line": {"width": 1, "color": "var(--raised)"}},
         yaxis="y2",
         showlegend=False,
         hovertemplate="hour %{x}: %{y} trials per hour<extra></extra>",
@@ -219,10 +239,12 @@ def throughput(bins: Sequence[Bin]) -> Figure:
         for phase in SECONDS
     ]
     small = {"size": 11}
+    end = bins[-1].hour + bins[-1].width if bins else 1
     return _figure(
         [rate, *split],
         barmode="stack",
-        xaxis={"title": {"text": "hours since launch", "font": small}, "rangemode": "tozero", "anchor": "y"},
+        xaxis={"title": {"text": "hours since launch", "font": small}, "range": [0, end], "anchor": "y"}
+        | _whole_ticks(end),
         yaxis={"domain": [0, 0.46], "title": {"text": "seconds per trial", "font": small}, "rangemode": "tozero"},
         yaxis2={"domain": [0.56, 1], "title": {"text": "trials per hour", "font": small}, "rangemode": "tozero"},
     )

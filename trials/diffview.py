@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from trials.formatting import visible
+
 CONTEXT = 3
 MAX_LINES = 3000  # shown per side and file
 MAX_PRODUCT = 1_000_000  # difflib's time grows with the product of both lengths: beyond, a file is one large change
@@ -109,7 +111,8 @@ def _lines(data: bytes | None) -> list[str]:
     """Lines without their ends; very long ones are cut with a mark."""
     if data is None:
         return []
-    found = data.decode("utf-8", "replace").replace("\r\n", "\n").removesuffix("\n").split("\n") if data else []
+    text = visible(data.decode("utf-8", "replace"))
+    found = text.replace("\r\n", "\n").removesuffix("\n").split("\n") if data else []
     return [line if len(line) <= MAX_LENGTH else line[:MAX_LENGTH] + " …" for line in found]
 
 

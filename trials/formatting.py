@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
 NOTHING = "\u2013"  # en dash
 MINUS = "\u2212"
 SHORT_TEXT = 160
+_REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
 
 
 def fixed(value: float, digits: int) -> str:
@@ -60,23 +62,33 @@ def duration(value: float | None) -> str:
     return f"{days} d {hours % 24} h"
 
 
-def ago(at: datetime, now: datetime) -> str:
-    """How long ago, coarsely: "now", "40 s", "5 min", "3 h", "2 d"."""
+def phase(name: str, progress: float) -> str:
+    """What is being done and how far it is: "train 42 %"."""
+    return f"{words(name)} {fixed(100 * progress, 0)} %"
+
+
+def ago(at: datetime, now: datetime, suffix: str = "") -> str:
+    """How long ago, coarsely: "now", "40 s", "5 min", "3 h", "2 d", and then ``suffix``."""
     passed = max(now - at, timedelta(0)).total_seconds()
     if passed < 5:
         return "now"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if passed >= size:
-            return f"{int(passed // size)} {unit}"
-    return f"{int(passed)} s"
+            return f"{int(passed // size)} {unit} {suffix}".rstrip()
+    return f"{int(passed)} s {suffix}".rstrip()
 
 
 def words(name: str) -> str:
     """A machine name for people: ``size_blocked`` -> "size blocked"."""
-    return name.replace("_", " ")
+    return visible(name).replace("_", " ")
+
+
+def visible(text: str) -> str:
+    """Text of strangers without hidden directions: characters that reorder a line are shown by their code points."""
+    return _REORDERING.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
 
 
 def short(text: str, length: int = SHORT_TEXT) -> str:
     """One line of at most ``length`` characters; whatever is cut is marked."""
-    flat = " ".join(text[: length * 4].split())
+    flat = visible(" ".join(text[: length * 4].split()))
     return flat if len(flat) <= length and len(text) <= length * 4 else flat[: length - 1] + "…"

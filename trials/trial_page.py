@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trials import analytics, charts, diffview
+from trials.formatting import visible
 from trials.live import campaign_head, trial_row
 from trials.models import Event, Measurement, Trial
 from trials.services.blobs import get_blob, get_text
@@ -27,7 +28,7 @@ def context(trial: Trial) -> dict[str, Any]:
         _measurement(row)
         for row in Measurement.objects.filter(trial=trial).select_related("evaluation").order_by("pk")[:MEASUREMENTS]
     ]
-    deciding = next((row["record"] for row in measurements if row["purpose"] == "trial"), {})
+    deciding: dict[str, Any] = next((row["record"] for row in measurements if row["purpose"] == "trial"), {})
     numbers = [trial.number] if trial.state == TrialState.RUNNING else []
     return {
         "campaign": campaign,
@@ -44,6 +45,7 @@ def context(trial: Trial) -> dict[str, Any]:
         "diffs": diff_of(trial),
         "measurements": measurements,
         "isolation": deciding.get("isolation") or {},
+        "below_l3": bool(deciding.get("isolation")) and str(deciding["isolation"].get("level", "")) < "L3",
         "fingerprint": deciding.get("fingerprint") or {},
         "deciding": deciding,
         "log": cut_middle(get_text(trial.log_id), LOG_CHARACTERS),
@@ -121,6 +123,7 @@ def _manifest(sha256: str) -> dict[str, str]:
 
 def cut_middle(text: str, limit: int) -> dict[str, Any]:
     """Start and end of a long text: ``head``, ``hidden`` characters left out, ``tail``."""
+    text = visible(text)
     if len(text) <= limit:
         return {"head": text, "hidden": 0, "tail": ""}
     half = limit // 2

@@ -17,7 +17,7 @@ from trials.access import access_campaign, access_trial, visible_campaigns
 from trials.live import campaign_head, trial_row
 from trials.models import Campaign, Event, Trial
 from trials.services.blobs import get_blob
-from trials.vocab import TrialState
+from trials.vocab import LIVE_CAMPAIGN_STATES, TrialState
 
 CAMPAIGNS_PER_PAGE = 40
 ROWS_PER_PAGE = 100
@@ -73,6 +73,7 @@ def campaign(request: HttpRequest, slug: str) -> HttpResponse:
         "figures": _figures(found),
         "latest": Event.objects.after(found.pk, found.last_seq - 1).first(),
         "open": {row["number"]: row["state"] for row in context["rows"] if row["state"] in OPEN_STATES},
+        "frontier_about": f"{found.score_name} by trial, {found.direction} is better",
         "blank": trial_row(Trial(campaign=found, submitted_at=timezone.now())) | {"number": None, "submitted_at": None},
     }
     return render(request, "trials/campaign.html", context)
@@ -105,7 +106,7 @@ def _elapsed(found: Campaign) -> float:
 
 @require_safe
 def head(request: HttpRequest, slug: str) -> JsonResponse:
-    """The counters of a campaign and the figures that no event carries; also tells a page why its socket was refused."""
+    """Counters of a campaign and the figures that no event carries; also tells a page why its socket was refused."""
     found = access_campaign(request.user, slug)
     return JsonResponse(campaign_head(found) | _figures(found))
 
@@ -124,7 +125,7 @@ def _figures(found: Campaign) -> dict[str, Any]:
 def _frontier(found: Campaign) -> dict[str, Any]:
     points, steps = analytics.points(found), analytics.frontier(found)
     sample = f"every {points.stride}th trial and the newest {analytics.NEWEST_POINTS}" if points.stride > 1 else ""
-    figure = charts.frontier(points, steps, max(found.last_number, 0), found.direction, found.score_name)
+    figure = charts.frontier(points, steps, max(found.last_number, 0), found.direction)
     return {"figure": figure, "table": charts.frontier_table(steps), "note": sample}
 
 
@@ -140,8 +141,10 @@ def _roles(found: Campaign) -> dict[str, Any]:
 
 def _throughput(found: Campaign) -> dict[str, Any]:
     bins = analytics.throughput(found)
-    merged = f"{bins[0].width} hours per bar" if bins and bins[0].width > 1 else ""
-    return {"figure": charts.throughput(bins), "table": charts.throughput_table(bins), "note": merged}
+    notes = [f"{bins[0].width} hours per bar"] if bins and bins[0].width > 1 else []
+    if found.state in LIVE_CAMPAIGN_STATES and bins:
+        notes.append("the last bar is not over yet")
+    return {"figure": charts.throughput(bins), "table": charts.throughput_table(bins), "note": ", ".join(notes)}
 
 
 CHARTS: dict[str, Callable[[Campaign], dict[str, Any]]] = {

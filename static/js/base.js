@@ -19,7 +19,7 @@ export function refreshTimes(root = document) {
   const now = Date.now();
   for (const element of root.querySelectorAll("time[data-ago]")) {
     const at = new Date(element.dateTime);
-    element.textContent = ago(at, now);
+    element.textContent = ago(at, now, element.dataset.ago);
     element.title = exact(at);
   }
 }

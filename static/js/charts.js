@@ -2,6 +2,7 @@
 
 const EVERY_MS = 1000; // at most one refresh a second per chart, well under 2 Hz
 const CONFIG = { displayModeBar: false, responsive: true };
+const NARROW_PX = 480;
 const VARIABLE = /^var\((--[a-z0-9-]+)\)$/;
 
 const probe = document.createElement("span");
@@ -75,6 +76,9 @@ class Chart {
     if (empty && !this.plot.hasChildNodes()) return;
     const { data, layout } = coloured(this.figure);
     const family = getComputedStyle(document.body).fontFamily;
+    if (this.plot.clientWidth < NARROW_PX && layout.barmode === "stack" && data.length > 5) {
+      layout.legend = { ...layout.legend, y: -0.15, yanchor: "top" };
+    }
     const first = !this.plot.classList.contains("js-plotly-plot");
     await window.Plotly.react(this.plot, data, { ...layout, autosize: true, font: { ...layout.font, family } }, CONFIG);
     if (first) this.plot.on("plotly_click", (event) => this.open(event.points[0]));

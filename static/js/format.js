@@ -16,12 +16,16 @@ export const delta = (value) => (known(value) ? (value < 0 ? "" : "+") + score(v
 export const percent = (value) => (known(value) ? `${value < 0 ? "" : "+"}${fixed(value * 100, 2)} %` : NOTHING);
 export const seconds = (value) => (known(value) ? fixed(value, 1) : NOTHING);
 export const whole = (value) => (known(value) ? fixed(value, 0) : NOTHING);
-export const words = (name) => name.replaceAll("_", " ");
-export const text = (value) => (known(value) ? String(value) : "");
+// Characters that reorder a line are shown by their code points.
+export const visible = (value) =>
+  value.replace(/[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]/g,
+    (found) => `[U+${found.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}]`);
+export const words = (name) => visible(name).replaceAll("_", " ");
+export const text = (value) => (known(value) ? visible(String(value)) : "");
 
 export function short(value, length = SHORT_TEXT) {
   const all = Array.from(value);
-  const flat = Array.from(all.slice(0, length * 4).join("").trim().replace(/\s+/g, " "));
+  const flat = Array.from(visible(all.slice(0, length * 4).join("").trim().replace(/\s+/g, " ")));
   return flat.length <= length && all.length <= length * 4 ? flat.join("") : `${flat.slice(0, length - 1).join("")}\u2026`;
 }
 
@@ -36,13 +40,15 @@ export function duration(value) {
   return `${days} d ${hours % 24} h`;
 }
 
-export function ago(at, now = Date.now()) {
+export const phase = (name, progress) => `${words(name)} ${fixed(100 * progress, 0)} %`;
+
+export function ago(at, now = Date.now(), suffix = "") {
   const passed = Math.max(0, now - at) / 1000;
   if (passed < 5) return "now";
   for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
-    if (passed >= size) return `${Math.floor(passed / size)} ${unit}`;
+    if (passed >= size) return `${Math.floor(passed / size)} ${unit} ${suffix}`.trimEnd();
   }
-  return `${Math.floor(passed)} s`;
+  return `${Math.floor(passed)} s ${suffix}`.trimEnd();
 }
 
 export const exact = (at) =>

@@ -121,6 +121,6 @@ export class TrialTable {
     const element = this.find(number);
     if (element === null || !progress) return;
     element.querySelector("progress").value = progress.fraction;
-    element.querySelector(".phase").textContent = progress.phase;
+    element.querySelector(".phase").textContent = format.phase(progress.phase, progress.fraction);
   }
 }

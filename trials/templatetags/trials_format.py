@@ -16,7 +16,7 @@ from trials.vocab import Direction
 
 register = template.Library()
 
-for _name in ("score", "delta", "percent", "seconds", "whole", "duration", "words", "short"):
+for _name in ("score", "delta", "percent", "seconds", "whole", "duration", "words", "short", "visible"):
     register.filter(_name, getattr(formatting, _name))
 
 
@@ -42,7 +42,13 @@ def get(mapping: dict[Any, Any], key: object) -> Any:
 @register.filter
 def pretty(value: object) -> str:
     """JSON on lines of their own, or the text itself."""
-    return value if isinstance(value, str) else json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    return formatting.visible(text)
+
+
+@register.filter
+def phase_text(phase: tuple[str, float] | None) -> str:
+    return "" if phase is None else formatting.phase(*phase)
 
 
 @register.filter
@@ -51,16 +57,17 @@ def short_hash(value: str) -> str:
 
 
 @register.simple_tag
-def when(at: datetime | str | None) -> SafeString | str:
-    """A relative time that the page keeps fresh; the exact one stands in the title. ISO text is taken as well."""
+def when(at: datetime | str | None, suffix: str = "") -> SafeString | str:
+    """A relative time that the page keeps fresh ("3 min", with ``suffix`` "3 min ago"); the exact one is its title."""
     if not at:
         return formatting.NOTHING
     moment = datetime.fromisoformat(at) if isinstance(at, str) else at
     return format_html(
-        '<time datetime="{}" title="{} UTC" data-ago>{}</time>',
+        '<time datetime="{}" title="{} UTC" data-ago="{}">{}</time>',
         moment.isoformat(),
         f"{moment:%Y-%m-%d %H:%M:%S}",
-        formatting.ago(moment, timezone.now()),
+        suffix,
+        formatting.ago(moment, timezone.now(), suffix),
     )
 
 
