@@ -161,7 +161,8 @@ def pack_tokens(numbers: Sequence[int]) -> bytes:
         raise Failed(f"encode() returned {array.dtype} of shape {array.shape}, expected a list of integers")
     if array.size and (array.min() < 0 or array.max() >= 2**31):
         raise Failed("encode() returned a number that is no token")
-    return array.astype("<i4").tobytes()
+    packed: bytes = array.astype("<i4").tobytes()
+    return packed
 
 
 def pack_logits(value: object) -> bytes:

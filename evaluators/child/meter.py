@@ -37,14 +37,14 @@ def kind_of(func: Any) -> tuple[bool, Any, bool]:
     return bool(func.is_view), flops, composite and flops is None
 
 
-class Meter(TorchDispatchMode):
+class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves these three untyped
     """Charges operators while it is active.
 
     ``passed`` is called when spending reaches ``mark`` units and returns the next mark.
     """
 
     def __init__(self, mark: float, passed: Callable[[int], float]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.units = 0
         self._mark = mark
         self._passed = passed
@@ -92,6 +92,6 @@ def reference_seconds_per_unit(clock: Callable[[], float], meter: Meter) -> floa
             for _ in range(6):
                 hidden = torch.nn.functional.gelu(torch.nn.functional.rms_norm(x, (96,)) @ first.T)
                 loss = torch.nn.functional.cross_entropy(hidden @ second.T, torch.zeros(1024, dtype=torch.int64))
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
         slices.append((clock() - began) / (meter.units - before))
     return min(slices[1:])

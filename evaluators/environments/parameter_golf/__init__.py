@@ -28,7 +28,7 @@ class ParameterGolf:
         level: str,
         report: Callable[[Progress], None],
     ) -> Measurement:
-        """val_bpb of a recipe on ``validation`` or ``sealed``. Raises HarnessFault (missing data or walls), Cancelled."""
+        """val_bpb on ``validation`` or ``sealed``. Raises HarnessFault (missing data or walls), Cancelled."""
         try:
             corpus, isolation = data.load(), reach(level)
         except (data.DataError, SandboxUnavailable) as error:
@@ -54,7 +54,7 @@ class ParameterGolf:
             "profile": profile.name,
             "looked_for": str(folder) if folder else f"{data.PLAYS}, {data.BIBLE} (installed packages)",
             "kept_in": str(data.data_directory() / SPEC.name),
-            "expected": "whole documents of text: training at least 200,000 bytes, validation and sealed at least 4,096",
+            "expected": "whole documents: at least 200,000 bytes to train on, 4,096 each for validation and sealed",
         }
         try:
             corpus = data.load()
