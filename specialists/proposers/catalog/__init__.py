@@ -1,0 +1,5 @@
+"""Proposals without any language model: program transformations, chosen by the evidence of the lineage."""
+
+from specialists.proposers.catalog.proposer import CatalogProposer
+
+__all__ = ["CatalogProposer"]
