@@ -67,19 +67,19 @@ def situation(campaign: Campaign) -> loop.Situation:
 
 def _spent_roles(campaign: Campaign, roles: list[str], next_number: int) -> frozenset[str]:
     """Roles whose last session came to nothing on the evidence that a new session would see again."""
-    spent = set()
-    for role in roles:
-        last = Session.objects.filter(campaign=campaign, role=role).order_by("-number").first()
-        if last is None or last.state not in (SessionState.NOTHING, SessionState.FAILED):
-            continue
-        if campaign.reproducible:
-            seen_all = last.up_to is not None and last.up_to >= max(0, next_number - campaign.slots)
-        else:
-            newest = campaign.last_recorded_at
-            seen_all = newest is None or last.started_at >= newest
-        if seen_all:
-            spent.add(role)
-    return frozenset(spent)
+    newest = campaign.last_recorded_at
+    shown = max(0, next_number - campaign.slots)
+    sessions = Session.objects.filter(campaign=campaign, role__in=roles).order_by("role", "-number").distinct("role")
+    return frozenset(
+        last.role
+        for last in sessions
+        if last.state in (SessionState.NOTHING, SessionState.FAILED)
+        and (
+            last.up_to is not None and last.up_to >= shown
+            if campaign.reproducible
+            else newest is None or last.started_at >= newest
+        )
+    )
 
 
 def advance(campaign_id: int) -> None:
