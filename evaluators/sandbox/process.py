@@ -28,6 +28,7 @@ SAMPLE_SECONDS = 0.1
 SCRATCH_SECONDS = 0.5
 START_SECONDS = 30.0
 GRACE_SECONDS = 1.0
+CLEAN_SECONDS = 10.0
 CHANNEL_BYTES = 1 << 16
 PIPE_BYTES = 1 << 20
 
@@ -177,7 +178,8 @@ class Confined:
             seen, killed_at = self._seen, self._killed_at
         bounds = self._bounds
         if killed_at is not None:
-            if now - killed_at > GRACE_SECONDS:  # the keeper did not; the host does
+            # The keeper did not, so the host does; one that has told the end only has the scratch folder to remove.
+            if now - killed_at > (CLEAN_SECONDS if self._told else GRACE_SECONDS):
                 tree.kill(fresh.pids)
         elif orphaned:
             self._end("fault")
