@@ -13,7 +13,7 @@ setup-dev:
 	@scripts/setup --dev
 
 demo: setup
-	@$(python) manage.py demo
+	@$(python) manage.py demo --with-parent
 
 test: setup-dev
 	@scripts/chromium

@@ -20,7 +20,7 @@ from django.conf import settings
 
 from autoresearch_site.embedded import EmbeddedError
 from autoresearch_site.embedded.layout import Layout
-from autoresearch_site.local import ensure_servers
+from autoresearch_site.local import check_broker, ensure_servers
 from autoresearch_site.process import adopt_orphans, bound_log, descendants, die_with_parent, kill_tree, last_line, send
 from autoresearch_site.stack import StackError, bind, serving, take_lock
 
@@ -202,13 +202,14 @@ def main(starter: int, port: int | None) -> int:
         if lock is None:
             raise StackError(f"DATA_DIR {layout.data_dir} is served already, by {serving(layout.data_dir)}")
         ensure_detached()
+        check_broker()
         stack = StackProcess(layout, leaders(layout, None if listener is None else listener.fileno()))
         say(port=bound)
         try:
             stack.run()
         finally:
             stack.stop()
-    except (StackError, EmbeddedError) as error:
+    except (StackError, EmbeddedError, ConnectionError) as error:
         say(error=" ".join(str(error).split()))
         return 1
     return 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from types import FrameType
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
 from autoresearch_site import embedded
@@ -25,6 +26,7 @@ from autoresearch_site.demo import (
 )
 from autoresearch_site.embedded import EmbeddedError
 from autoresearch_site.local import ensure_servers
+from autoresearch_site.process import die_with_parent
 from autoresearch_site.stack import Stack, StackError
 from evaluators.contract import HarnessFault
 from evaluators.sandbox import SandboxUnavailable
@@ -44,9 +46,15 @@ class Command(BaseCommand):
     )
     needs_servers = False  # it starts them itself, after it has checked what it was given
 
-    def handle(self, **options: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--with-parent", action="store_true", help="end when the process that started it ends")
+
+    def handle(self, *, with_parent: bool, **options: Any) -> None:
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(signum, _interrupt)
+            if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup's wish
+                signal.signal(signum, _interrupt)
+        if with_parent:
+            die_with_parent(signal.SIGTERM, parent=os.getppid())
         chosen = None
         try:
             chosen = DemoSettings.read()
