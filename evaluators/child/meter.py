@@ -27,12 +27,47 @@ def elements(value: object) -> int:
     return 0
 
 
+def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **__: object) -> int:
+    """(B, H, T, D), (B, H, S, D), (B, H, S, E): scores and mixture."""
+    return 2 * query.numel() * key.size(2) + 2 * query.numel() // query.size(3) * key.size(2) * value.size(3)
+
+
+def _attention_backward(
+    _grad: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **__: object
+) -> int:
+    """Scores once more, then the gradients of all three inputs and of the scores: two and a half times forwards."""
+    return 5 * _attention(query, key, value) // 2
+
+
+def _matrix_vector(*tensors: Any, **_: object) -> int:
+    """Twice the largest input: every element is used once."""
+    return 2 * max(t.numel() for t in tensors if isinstance(t, torch.Tensor))
+
+
+def _summed_products(_added: torch.Tensor, first: torch.Tensor, second: torch.Tensor, **_: object) -> int:
+    """(B, N, M) x (B, M, P), summed over B."""
+    return 2 * first.numel() * second.size(2)
+
+
+#: Kernels of the CPU that torch's registry does not know.
+CPU_FLOPS: dict[Any, Callable[..., int]] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    torch.ops.aten._int_mm: lambda first, second, **_: 2 * first.numel() * second.size(1),
+    torch.ops.aten.addbmm: _summed_products,
+    torch.ops.aten.mv: _matrix_vector,
+    torch.ops.aten.addmv: _matrix_vector,
+    torch.ops.aten.dot: _matrix_vector,
+    torch.ops.aten.vdot: _matrix_vector,
+}
+
+
 def kind_of(func: Any) -> tuple[bool, Any, bool]:
     """Is a view; how to count its operations, or None; is made of other operators.
 
     Without autograd (inference mode) composite operators arrive whole and must be taken apart to be counted.
     """
-    flops = flop_registry.get(func.overloadpacket)
+    flops = CPU_FLOPS.get(func.overloadpacket) or flop_registry.get(func.overloadpacket)
     composite = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
     return bool(func.is_view), flops, composite and flops is None
 

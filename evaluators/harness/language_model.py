@@ -29,7 +29,7 @@ from evaluators.harness.wire import SMALL_FRAME, Wire, WireError, not_ready
 from evaluators.sandbox import Bounds, Confined, Isolation, SandboxUnavailable, spawn
 from trials.vocab import Label
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 SCRATCH_BYTES = 64 << 20
 MOST_TOKENS = 8192
 VOCABULARY_BYTES = 1 << 20

@@ -1,0 +1,36 @@
+"""Golf recipes for tests: the start with edits, measured in real sandboxes at the smallest profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from evaluators.contract import Measurement, Profile, Progress
+from evaluators.environments.parameter_golf import ParameterGolf
+from evaluators.preflight import read_recipe
+
+GOLF = ParameterGolf()
+START = read_recipe(GOLF.spec)
+SMOKE = GOLF.spec.profiles["smoke"]
+
+
+def edited(*edits: tuple[str, str, str]) -> dict[str, bytes]:
+    """The start with (file, old, new) replaced; each old text must stand there exactly once."""
+    source = dict(START)
+    for name, old, new in edits:
+        text = source[name].decode()
+        assert text.count(old) == 1, f"{name} has {text.count(old)} times {old!r}"
+        source[name] = text.replace(old, new).encode()
+    return source
+
+
+def limited(**limits: float) -> Profile:
+    """The smoke profile with other limits."""
+    return replace(SMOKE, limits=replace(SMOKE.limits, **limits))
+
+
+def measured(source: Mapping[str, bytes], profile: Profile = SMOKE, seed: int = 0) -> Measurement:
+    def report(progress: Progress) -> None:
+        assert 0.0 <= progress.fraction <= 1.0
+
+    return GOLF.measure(source, profile=profile, seed=seed, split="validation", level="L3", report=report)
