@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.test import Client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -21,6 +22,8 @@ from tests.factories import finish, make_campaign, run_trial, start, submit
 from trials import consumers, live
 from trials.models import Campaign, Event
 from trials.services import leases
+from trials.services.events import append_event
+from trials.vocab import EventKind
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SECONDS = 20
@@ -105,8 +108,10 @@ def test_a_catch_up_answers_what_came_after_a_number(site_url: str, campaign: Ca
 
 
 def test_long_catch_ups_come_in_pages(site_url: str, campaign: Campaign, cookie: str) -> None:
-    for _ in range(consumers.PAGE + 20):
-        submit(campaign)
+    with transaction.atomic():
+        locked = Campaign.objects.locked(campaign.pk)
+        for number in range(consumers.PAGE + 20):
+            append_event(locked, EventKind.SESSION_STARTED, "loop", {"session": number})
     campaign.refresh_from_db()
     after, found = 0, []
     with joined(site_url, campaign.slug, cookie=cookie) as link:
