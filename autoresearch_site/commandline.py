@@ -11,6 +11,7 @@ import django
 import kombu.exceptions
 import psycopg
 import redis.exceptions
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line, get_commands, load_command_class
 from django.core.management.base import BaseCommand
@@ -58,6 +59,7 @@ def _prepare(argv: Sequence[str]) -> None:
     if name in _WITHOUT_SERVERS and "--database" not in argv:
         return
     django.setup()
+    os.environ["DATA_DIR"] = str(settings.DATA_DIR)  # absolute, for whoever reads the environment
     command = _command(name)
     if command is None or not getattr(command, "needs_servers", True):
         return
