@@ -23,6 +23,7 @@ check: setup-dev
 	$(python) -m ruff check
 	$(python) -m ruff format --check
 	$(python) -m mypy
+	cd evaluators/child && ../../$(python) -m mypy --strict --config-file= --explicit-package-bases *.py
 	.venv/bin/lint-imports --no-cache
 	$(python) manage.py makemigrations --check --dry-run
 

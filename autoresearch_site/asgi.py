@@ -13,6 +13,7 @@ http = get_asgi_application()  # loads the apps, so it stands before anything th
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+
 from trials.routing import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(

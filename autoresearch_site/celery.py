@@ -19,7 +19,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 
-@worker_process_init.connect  # type: ignore[untyped-decorator]
+@worker_process_init.connect
 def _pool_process_started(**_: object) -> None:
     """A killed worker takes its pool along: no orphan goes on measuring."""
     die_with_parent()

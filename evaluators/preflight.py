@@ -64,9 +64,7 @@ def _syntax(source: Mapping[str, bytes]) -> Refusal | None:
     return None
 
 
-def _surface(
-    source: Mapping[str, bytes], parent: Mapping[str, bytes] | None, surface: Sequence[str]
-) -> Refusal | None:
+def _surface(source: Mapping[str, bytes], parent: Mapping[str, bytes] | None, surface: Sequence[str]) -> Refusal | None:
     if parent is None:
         return None
     outside = sorted(name for name, data in source.items() if data != parent.get(name) and name not in surface)

@@ -28,4 +28,4 @@ def judge(campaign_id: int, then: Then | None = None) -> None:
 
 def enqueue(evaluation_id: int, device: str, then: Then | None = None) -> None:
     """Send a work order to the workers that have such a device."""
-    evaluate.apply_async(args=[evaluation_id, then], queue=f"evaluators.{device}")
+    evaluate.apply_async(args=(evaluation_id, then), queue=f"evaluators.{device}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
@@ -50,7 +51,7 @@ class CampaignAdmin(ReadOnlyAdmin):
     list_display = ("name", "state", "environment", "profile", "trial_count", "best_score", "created_at", "page")
     list_filter = ("state", "environment", "profile")
     search_fields = ("name", "slug")
-    actions: ClassVar[list[str]] = ["pause", "resume", "stop"]
+    actions = ("pause", "resume", "stop")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("trials.add_campaign")
@@ -61,12 +62,13 @@ class CampaignAdmin(ReadOnlyAdmin):
 
     def launch_view(self, request: HttpRequest) -> HttpResponse:
         """The launch form: bad values come back with an error at their field, good ones start the campaign."""
-        if not self.has_add_permission(request):
+        user = request.user
+        if not (isinstance(user, User) and self.has_add_permission(request)):
             return redirect(reverse("admin:trials_campaign_changelist"))
         form = LaunchForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             try:
-                campaign = launch.launch_campaign(form.chosen(), actor=request.user.get_username(), user=request.user)
+                campaign = launch.launch_campaign(form.chosen(), actor=user.get_username(), user=user)
             except (launch.LaunchError, ValueError, OSError) as error:
                 form.add_error(None, str(error))
             else:

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
-from evaluators.preflight import read_recipe
-from evaluators.registry import ENVIRONMENTS
 
 from evaluators.contract import Environment
+from evaluators.preflight import read_recipe
+from evaluators.registry import ENVIRONMENTS
 from specialists import dispatch
 from specialists.rosters import ROSTERS, Roster
 from specialists.vocab import ProposerName
@@ -86,7 +86,7 @@ def _between(field: str, value: float, low: float, high: float) -> None:
         raise LaunchError(field, f"{value} is out of range, expected {low:g} to {high:g}")
 
 
-def launch_campaign(chosen: LaunchSettings, *, actor: str, user: AbstractBaseUser | None = None) -> Campaign:
+def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = None) -> Campaign:
     """Write the campaign, submit the starting recipe as trial 0 and set the loop going. Raises LaunchError."""
     environment, roster = validate(chosen)
     source = read_recipe(environment.spec)

@@ -16,6 +16,7 @@ MAX_LENGTH = 1000
 WORD_DIFF_WORDS = 80
 WORD_DIFF_LINES = 100
 LIKE = 0.4
+LARGE = 200
 _WORDS = re.compile(r"\w+|\s+|.")
 
 
@@ -60,6 +61,11 @@ class FileDiff:
     removed: int
     cut: bool
     blocks: Sequence[Block] = field(default_factory=tuple)
+
+    @property
+    def large(self) -> bool:
+        """A rewrite rather than an edit: shown folded."""
+        return self.added + self.removed > LARGE
 
 
 def diff_files(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> list[FileDiff]:

@@ -10,10 +10,8 @@ from django.db.models import Sum
 
 from trials.vocab import LIVE_CAMPAIGN_STATES, EvaluationState, TrialState
 
-Base = models.QuerySet[Any]
 
-
-class CampaignQuerySet(Base):
+class CampaignQuerySet(models.QuerySet[Any]):
     def live(self) -> Self:
         """Campaigns that still hold slots or will ask for more."""
         return self.filter(state__in=LIVE_CAMPAIGN_STATES)
@@ -23,7 +21,7 @@ class CampaignQuerySet(Base):
         return self.select_for_update(of=("self",)).get(pk=pk)
 
 
-class TrialQuerySet(Base):
+class TrialQuerySet(models.QuerySet[Any]):
     def of(self, campaign_id: int) -> Self:
         return self.filter(campaign_id=campaign_id)
 
@@ -46,7 +44,7 @@ class TrialQuerySet(Base):
         return self.select_related("parent").defer("proposal", "excerpt", "surface")
 
 
-class EvaluationQuerySet(Base):
+class EvaluationQuerySet(models.QuerySet[Any]):
     def expired(self, now: datetime) -> Self:
         return self.filter(state=EvaluationState.RUNNING, lease_expires_at__lt=now)
 
@@ -58,7 +56,7 @@ class EvaluationQuerySet(Base):
         return self.filter(state=EvaluationState.QUEUED, sent_at__lt=moment)
 
 
-class EventQuerySet(Base):
+class EventQuerySet(models.QuerySet[Any]):
     def after(self, campaign_id: int, seq: int) -> Self:
         """Events with a higher number, oldest first."""
         return (
@@ -66,7 +64,7 @@ class EventQuerySet(Base):
         )
 
 
-class RollupQuerySet(Base):
+class RollupQuerySet(models.QuerySet[Any]):
     def counts(self, campaign_id: int, *fields: str) -> list[dict[str, Any]]:
         """Sums of trials and seconds grouped by the named fields (``hour``, ``role``, ``label``)."""
         sums = {name: Sum(name) for name in ("trials", "queue_seconds", "run_seconds", "eval_seconds", "log_seconds")}

@@ -93,7 +93,7 @@ def parallel_efficiency(campaign: Campaign, counted: list[dict[str, Any]]) -> fl
     alone = sum(cell[name] for cell in counted for name in SECONDS[1:])
     if rate is None or not trials or not alone:
         return None
-    return rate * (alone / trials) / 3600.0 / campaign.slots
+    return float(rate * (alone / trials) / 3600.0 / campaign.slots)
 
 
 def cross_role_keep_parents(campaign: Campaign) -> dict[str, int]:
@@ -111,4 +111,4 @@ def sealed_scores(campaign: Campaign) -> dict[str, float | None]:
         Measurement.objects.filter(campaign=campaign, purpose=Purpose.SEALED).values_list("trial__number", "score")
     )
     best = None if campaign.best_trial is None else campaign.best_trial.number
-    return {"start": found.get(0), "best": found.get(best)}
+    return {"start": found.get(0), "best": None if best is None else found.get(best)}

@@ -85,4 +85,3 @@ def test_rendering_costs_the_same_number_of_queries_at_any_size() -> None:
             build_slice(campaign, "architecture").text()
         counts.append(len(queries))
     assert counts[0] == counts[1]
-

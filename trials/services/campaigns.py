@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
@@ -51,7 +51,7 @@ class CampaignPlan:
     no_improvement_hours: float
 
 
-def create_campaign(plan: CampaignPlan, *, actor: str, user: AbstractBaseUser | None = None) -> Campaign:
+def create_campaign(plan: CampaignPlan, *, actor: str, user: User | None = None) -> Campaign:
     """Write a new running campaign and its first event. Slugs are made unique by a number."""
     values = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
     values["spec"] = dict(plan.spec)

@@ -45,7 +45,8 @@ def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
     )
     if not changed:
         return None
-    evaluation = Evaluation.objects.select_related("campaign", "trial", "trial__parent").get(pk=evaluation_id)
+    rows = Evaluation.objects.select_related("campaign", "trial", "trial__parent")
+    evaluation: Evaluation = rows.get(pk=evaluation_id)
     if evaluation.purpose == Purpose.TRIAL:
         trial = evaluation.trial
         trial.state = TrialState.RUNNING
@@ -112,7 +113,13 @@ def give_back(evaluation_id: int, attempt: int, fault: str) -> EvaluationState |
     if not held.update(fault=fault[:300]):
         return None
     if evaluation.attempt >= MAX_ATTEMPTS:
-        body = {"status": Label.HARNESS_ABORT, "reason": fault[:300], "score": None, "numbers": {}, "seconds": {}}
+        body: dict[str, Any] = {
+            "status": Label.HARNESS_ABORT,
+            "reason": fault[:300],
+            "score": None,
+            "numbers": {},
+            "seconds": {},
+        }
         post_measurement(evaluation_id, attempt, body, b"")
         return EvaluationState.MEASURED
     now = timezone.now()

@@ -100,8 +100,8 @@ def _fill(
             trial.delta_vs_best = verdict.score - campaign.best_score
         if trial.parent is not None and trial.parent.score is not None:
             trial.delta_vs_parent = verdict.score - trial.parent.score
-    sizes = record.get("code_bytes"), record.get("payload_bytes")
-    trial.artifact_bytes = None if None in sizes else sum(sizes)
+    code, payload = record.get("code_bytes"), record.get("payload_bytes")
+    trial.artifact_bytes = None if code is None or payload is None else code + payload
     trial.excerpt, trial.log_id = record.get("excerpt", ""), measurement.log_id
     trial.isolation_level = record.get("isolation", {}).get("level", "")
     trial.measured_at, trial.finished_at = measurement.created_at, now
