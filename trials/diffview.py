@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trials.formatting import visible
 
@@ -16,7 +16,7 @@ MAX_LENGTH = 1000
 WORD_DIFF_WORDS = 80
 WORD_DIFF_LINES = 100
 LIKE = 0.4
-LARGE = 200
+OPEN_LINES = 300  # changed lines that are shown unfolded; a rewrite of everything waits for a click
 _WORDS = re.compile(r"\w+|\s+|.")
 
 
@@ -53,7 +53,7 @@ class Block:
 
 @dataclass(frozen=True)
 class FileDiff:
-    """One file. ``status`` is ``changed``, ``added`` or ``removed``; ``cut`` says that the tail is not shown."""
+    """One file. ``status`` is ``changed``, ``added`` or ``removed``; ``cut``: the tail is not shown; ``folded``: shown on demand."""
 
     name: str
     status: str
@@ -61,17 +61,18 @@ class FileDiff:
     removed: int
     cut: bool
     blocks: Sequence[Block] = field(default_factory=tuple)
-
-    @property
-    def large(self) -> bool:
-        """A rewrite rather than an edit: shown folded."""
-        return self.added + self.removed > LARGE
+    folded: bool = False
 
 
 def diff_files(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> list[FileDiff]:
     """Every file that differs, by name."""
     names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    return [_diff_file(name, old.get(name), new.get(name)) for name in names]
+    found, changed = [], 0
+    for name in names:
+        file = _diff_file(name, old.get(name), new.get(name))
+        changed += file.added + file.removed
+        found.append(replace(file, folded=changed > OPEN_LINES))
+    return found
 
 
 def _diff_file(name: str, old: bytes | None, new: bytes | None) -> FileDiff:

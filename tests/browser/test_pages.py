@@ -20,9 +20,9 @@ EVIL = (
 
 @pytest.fixture
 def hostile(transactional_db: None) -> Campaign:
-    campaign = make_campaign(name=EVIL[:110])
+    campaign = make_campaign(name=EVIL[:60] + "x" * 60)
     run_trial(campaign, 2.4, parent=None)
-    run_trial(campaign, 2.3, hypothesis=EVIL, role=EVIL[:55], reason=EVIL, log=EVIL.encode(), excerpt=EVIL,
+    run_trial(campaign, 2.3, hypothesis=EVIL, role=EVIL[:20] + "y" * 40, reason=EVIL, log=EVIL.encode(), excerpt=EVIL,
               lineage_view=EVIL, proposal={"transforms": [EVIL], "evidence": [EVIL], "notes": {EVIL: EVIL}},
               files={"a.py": EVIL.encode(), "b.py": b"", "recipe.py": b""})  # fmt: skip
     return campaign

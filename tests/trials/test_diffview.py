@@ -70,3 +70,9 @@ def test_hostile_sizes_stay_bounded() -> None:
     assert len(found.blocks) == 1
     assert found.blocks[0].rows == MAX_LINES
     assert max(len(piece.text) for line in found.blocks[0].new for piece in line.pieces) < 1100
+
+
+def test_a_rewrite_of_everything_is_folded_an_edit_is_not() -> None:
+    old = {f"{name}.py": "\n".join(f"{name} {line}" for line in range(120)).encode() for name in "abcd"}
+    new = {name: b"" for name in old}
+    assert [file.folded for file in diff_files(old, new)] == [False, False, True, True]
