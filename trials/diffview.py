@@ -53,7 +53,7 @@ class Block:
 
 @dataclass(frozen=True)
 class FileDiff:
-    """One file. ``status`` is ``changed``, ``added`` or ``removed``; ``cut``: the tail is not shown; ``folded``: shown on demand."""
+    """One file: ``changed``, ``added`` or ``removed``. ``cut``: the tail is left out; ``folded``: shown on demand."""
 
     name: str
     status: str

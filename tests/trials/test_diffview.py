@@ -74,5 +74,5 @@ def test_hostile_sizes_stay_bounded() -> None:
 
 def test_a_rewrite_of_everything_is_folded_an_edit_is_not() -> None:
     old = {f"{name}.py": "\n".join(f"{name} {line}" for line in range(120)).encode() for name in "abcd"}
-    new = {name: b"" for name in old}
+    new = dict.fromkeys(old, b"")
     assert [file.folded for file in diff_files(old, new)] == [False, False, True, True]
