@@ -22,6 +22,8 @@ def once(path: Path, make: Callable[[], str]) -> str:
     except FileNotFoundError:
         pass
     except OSError as error:
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise not_writable(path.parent, error) from None
         raise EmbeddedError(f"{path} cannot be read ({error.strerror}), expected a file that this user owns") from None
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
