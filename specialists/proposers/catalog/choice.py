@@ -20,6 +20,12 @@ from trials.vocab import Label
 
 #: Spreads of the effects, as shares of the starting score.
 IDEA_SPREAD, TRANSFORM_SPREAD, STRENGTH_SPREAD, CONTEXT_SPREAD = 0.003, 0.008, 0.003, 0.003
+#: Share of the spreads that is left to transformations which change bytes and no prediction.
+LOSSLESS = 0.1
+#: Worth of a repair beside its gain, as a share of the starting score: it settles an idea that a limit hid.
+SETTLES = 0.004
+#: Share of its gain that an idea is still worth when its first trial breaks a limit.
+REPAIRABLE = 0.75
 #: What a trial that yields no score costs, as a share of the starting score.
 WASTE = 0.002
 #: Expected log growth of a resource for a direction of 1 at scale 1, and the spread of that guess when it is 0.
@@ -104,11 +110,28 @@ class Model:
         spread = np.sqrt(np.maximum((z * z).sum(1) - ((x @ z.T) * solved).sum(0), 1e-18))
         drawn = prior + z @ weights
         chances = [self.chance(candidate) for candidate in candidates]
-        waste = WASTE * scale
-        utility = [
-            p * max(0.0, d) + min(0.0, d) - (1.0 - p) * waste for p, d in zip(chances, drawn.tolist(), strict=True)
-        ]
-        return [Scored(*row) for row in zip(candidates, means.tolist(), spread.tolist(), chances, utility, strict=True)]
+        utility = [self._utility(*row) for row in zip(candidates, chances, drawn.tolist(), strict=True)]
+        valid = [runs * fits for runs, fits in chances]
+        return [Scored(*row) for row in zip(candidates, means.tolist(), spread.tolist(), valid, utility, strict=True)]
+
+    def _utility(self, candidate: Candidate, chances: tuple[float, float], drawn: float) -> float:
+        """A drawn gain as far as the trial is likely to count, less what a trial without a score wastes.
+
+        A first miss of a limit is not all waste: another role may bring the same idea back under it.
+        """
+        runs, fits = chances
+        settles = 0.0 if candidate.repairs is None else SETTLES * self.evidence.scale
+        hidden = 0.0 if candidate.repairs is not None or self._missed(candidate) else REPAIRABLE * (1.0 - fits)
+        waste = (1.0 - runs * fits) * WASTE * self.evidence.scale
+        return runs * (fits + hidden) * max(0.0, drawn) + runs * fits * settles + min(0.0, drawn) - waste
+
+    def _missed(self, candidate: Candidate) -> bool:
+        """True when one of the steps broke a limit before, so that its miss is there to be repaired."""
+        names = {step.name for step in candidate.steps}
+        return any(
+            Label(use.entry.label) in BROKEN_LIMIT and names & {step.name for step in use.steps}
+            for use in self.evidence.uses
+        )
 
     def _prior(self, candidate: Candidate) -> float:
         gained = prior_of(candidate.steps) + prior_of(candidate.carried) - prior_of(candidate.replaced)
@@ -128,14 +151,15 @@ class Model:
             at = self.index.setdefault(key, len(self.index))
             found[at] = found.get(at, 0.0) + spread
 
+        others = sorted(context) or ["nothing"]
         for step in steps:
+            share = LOSSLESS if step.transform is not None and step.transform.lossless else 1.0
             if step.transform is not None:
-                add(IDEA_SPREAD, "idea", step.transform.idea)
-            add(TRANSFORM_SPREAD, "transform", step.name)
-            add(STRENGTH_SPREAD, "strength", step.label)
-            others = sorted(context) or ["nothing"]
+                add(share * IDEA_SPREAD, "idea", step.transform.idea)
+            add(share * TRANSFORM_SPREAD, "transform", step.name)
+            add(share * STRENGTH_SPREAD, "strength", step.label)
             for other in others:
-                add(CONTEXT_SPREAD / math.sqrt(len(others)), "context", step.name, other)
+                add(share * CONTEXT_SPREAD / math.sqrt(len(others)), "context", step.name, other)
         return found
 
     def _matrix(self, rows: Sequence[dict[int, float]]) -> Array:
@@ -145,14 +169,10 @@ class Model:
                 matrix[at, column] = value
         return matrix
 
-    def chance(self, candidate: Candidate) -> float:
-        """Probability that a trial of the candidate runs, is valid and stays inside every limit."""
-        chance = 1.0
-        for step in candidate.steps:
-            chance *= self._runs(step)
-        for resource in GROWTH:
-            chance *= self._fits(candidate, resource)
-        return chance
+    def chance(self, candidate: Candidate) -> tuple[float, float]:
+        """Probabilities that a trial of the candidate runs to a valid end, and that it stays inside every limit."""
+        runs = math.prod(self._runs(step) for step in candidate.steps)
+        return runs, math.prod(self._fits(candidate, resource) for resource in GROWTH)
 
     def uses(self, name: str) -> list[Use]:
         return [use for use in self.evidence.uses if any(step.name == name for step in use.steps)]
@@ -171,9 +191,9 @@ class Model:
     def _fits(self, candidate: Candidate, resource: str) -> float:
         """Probability that a resource stays inside its limit."""
         entry = self.evidence.entries.get(candidate.parent)
-        limit = self.evidence.limits.get(resource)
+        limit = self.evidence.limit(resource)
         used = None if entry is None else self.evidence.spent(entry, resource)
-        if used is None or not isinstance(limit, (int, float)) or limit <= 0:
+        if used is None or limit is None:
             return self._fits_by_labels(candidate, resource)
         mean, variance = 0.0, STILL**2
         former = {step.name: step.scale for step in candidate.replaced}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import random
 from collections.abc import Mapping
 from typing import Any, cast
@@ -11,6 +12,14 @@ import libcst as cst
 
 from specialists.proposers.catalog import trees
 from specialists.proposers.catalog.trees import Refused
+
+
+def _same(left: str, right: str) -> bool:
+    """True for two texts of one number, rounding aside."""
+    try:
+        return math.isclose(float(left), float(right), rel_tol=0.01)
+    except ValueError:
+        return False
 
 
 class Edit:
@@ -274,6 +283,9 @@ class Edit:
         """Set a constant whose former value and reason stay in a comment, so that the same move is made once only."""
         if mark in self.comment(name):
             raise Refused(f"already applied: {name} carries `{mark}`")
+        former = [part.rpartition("was ")[2] for part in self.comment(name).split(";") if "was " in part]
+        if any(_same(code, value) for value in former):
+            raise Refused(f"conflict: {name} was {code} before and would be so again")
         self.set_constant(name, code, f"{mark}, was {self.constant_code(name)}")
 
     def append(self, code: str) -> None:

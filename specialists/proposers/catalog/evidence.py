@@ -122,10 +122,20 @@ class Evidence:
         used: object = entry.artifact_bytes if of_bytes else entry.numbers.get(resource)
         broken = BROKEN_LIMIT.get(Label(entry.label)) == resource
         over: object = entry.numbers.get("bytes_over" if of_bytes else "units_over") if broken else None
+        if broken and not of_bytes and not _number(used):
+            used = entry.numbers.get("units")
         limit = self.limits.get(resource)
         if not _number(used) and _number(over) and _number(limit):
             used = float(limit) + float(over)  # type: ignore[arg-type]
         return float(used) if _number(used) and float(used) > 0 else None  # type: ignore[arg-type]
+
+    def limit(self, resource: str) -> float | None:
+        """What a trial may use of a resource; units are called over only beyond the profile's tolerance."""
+        limit, tolerance = self.limits.get(resource), self.limits.get("unit_tolerance", 0.0)
+        if not _number(limit) or float(limit) <= 0:  # type: ignore[arg-type]
+            return None
+        share = 1.0 + float(tolerance) if resource != "artifact_bytes" and _number(tolerance) else 1.0
+        return float(limit) * share  # type: ignore[arg-type]
 
     def growth(self, use: Use, resource: str) -> float | None:
         """Log of the factor by which a trial changed its parent's use of a resource."""

@@ -60,6 +60,7 @@ class CatalogProposer:
             Candidate(parent.number, (step,), parent.number, replaced=evidence.held(parent.number, step))
             for parent in [best, *others]
             for step in steps
+            if step.transform is not None and not step.transform.repair
         ]
         repairs = [c for miss in near_misses(evidence) for c in repair_candidates(evidence, miss, steps)]
         scored = model.score(singles + repairs, rng)

@@ -22,9 +22,10 @@ def resource_of(entry: Entry) -> str | None:
 def excess(evidence: Evidence, entry: Entry) -> float | None:
     """How far over its limit a failed trial was, as a share of the limit; None when the record does not say."""
     resource = resource_of(entry)
-    limit = evidence.limits.get(resource or "")
-    used = evidence.spent(entry, resource) if resource else None
-    return None if used is None or not isinstance(limit, (int, float)) or limit <= 0 else used / limit - 1.0
+    if resource is None:
+        return None
+    limit, used = evidence.limit(resource), evidence.spent(entry, resource)
+    return None if used is None or limit is None else used / limit - 1.0
 
 
 def near_misses(evidence: Evidence) -> list[Entry]:

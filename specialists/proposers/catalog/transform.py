@@ -49,7 +49,8 @@ class Transform:
     hypothesis: a clause that names the change and the expected reason; idea: the family that shares evidence; size,
     train, evaluate: expected direction (-1, 0, 1) of artifact bytes, training units per token and evaluation units;
     marks: identifiers that are all in the file once the idea is in it; variants: from the gentlest to the dearest;
-    sets: one strength may replace another in the same tree.
+    sets: one strength may replace another in the same tree; repair: of use only on a trial that broke a limit;
+    lossless: by construction it changes bytes and no prediction.
     """
 
     name: str
@@ -66,6 +67,8 @@ class Transform:
     evaluate: int = 0
     variants: tuple[Variant, ...] = (Variant("standard"),)
     sets: bool = False
+    repair: bool = False
+    lossless: bool = False
 
     def label(self, variant: Variant) -> str:
         """Name that is stored with a proposal: ``name``, or ``name:variant`` where there is a choice."""
@@ -110,6 +113,8 @@ class Library:
         evaluate: int = 0,
         variants: Sequence[Variant] = (Variant("standard"),),
         sets: bool = False,
+        repair: bool = False,
+        lossless: bool = False,
     ) -> Callable[[Change], Change]:
         """Declare the decorated function, whose docstring is the hypothesis, as a transformation."""
 
@@ -130,6 +135,8 @@ class Library:
                     evaluate=evaluate,
                     variants=tuple(variants),
                     sets=sets,
+                    repair=repair,
+                    lossless=lossless,
                 )
             )
             return change

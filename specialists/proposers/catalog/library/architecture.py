@@ -186,11 +186,10 @@ def near(length: int, device: torch.device) -> Tensor:
     )
 
 
-@LIBRARY.idea(
-    "zero-projections", "initialisation", Band.SOME, "Zhang et al. 2019 (Fixup); modded-nanogpt", marks=["zeros_"]
-)
+@LIBRARY.idea("zero-projections", "initialisation", Band.SOME, "Zhang et al. 2019 (Fixup); modded-nanogpt")
 def zero_projections(edit: Edit, settings: Settings) -> None:
     """Branches that start at zero let the stream begin as the identity"""
+    edit.refuse_if(edit.finds("initialise", "nn.init.zeros_(parameter)"), "already applied: branches start at zero")
     edit.insert(
         "initialise",
         """
@@ -207,4 +206,4 @@ def live_projections(edit: Edit, settings: Settings) -> None:
     """Branch outputs that start small but not at zero carry gradients into the blocks from the first step"""
     small = "INIT_STD / (2 * hyperparameters.LAYERS) ** 0.5"
     edit.number("INIT_STD")
-    edit.rewrite("initialise", "nn.init.zeros_(P_)", f"nn.init.normal_(P_, std={small})")
+    edit.rewrite("initialise", "nn.init.zeros_(parameter)", f"nn.init.normal_(parameter, std={small})")

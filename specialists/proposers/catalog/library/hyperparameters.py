@@ -170,7 +170,7 @@ def decay_by_rate(edit: Edit, settings: Settings) -> None:
     edit.move("WEIGHT_DECAY", _round(settings["product"] / rate), f"decay-by-rate {settings['product']:g}")
 
 
-@LIBRARY.idea("leave-room", "budget-margin", Band.DOUBTFUL, "none: a margin under the budget", train=-1)
+@LIBRARY.idea("leave-room", "budget-margin", Band.UNCLEAR, "none: a margin under the budget", train=-1, repair=True)
 def leave_room(edit: Edit, settings: Settings) -> None:
     """Training that stops a little early keeps what comes after it inside the budget"""
     share = edit.number("TRAIN_SHARE")

@@ -16,6 +16,7 @@ LIBRARY = Library("quantization", "quantization.py")
     marks=["lzma"],
     size=-1,
     variants=[Variant("container", 0.9, {"raw": False}), Variant("raw", 1.0, {"raw": True})],
+    lossless=True,
 )
 def stronger_compressor(edit: Edit, settings: Settings) -> None:
     """Range coding with context packs integer weights tighter than Huffman codes"""
@@ -75,7 +76,9 @@ def table_bits(edit: Edit, settings: Settings) -> None:
     edit.wrap_return("bits_of", 'V_ if "blocks" in name or name.startswith("embedding") else min(TABLE_BITS, V_)')
 
 
-@LIBRARY.idea("bit-packing", "packing", Band.UNCLEAR, "Parameter Golf records", marks=["squeeze_bits"], size=-1)
+@LIBRARY.idea(
+    "bit-packing", "packing", Band.UNCLEAR, "Parameter Golf records", marks=["squeeze_bits"], size=-1, lossless=True
+)
 def bit_packing(edit: Edit, settings: Settings) -> None:
     """Integers of few bits stored back to back leave the compressor no empty bits to guess"""
     edit.rewrite("pack", "[I_.numpy().tobytes(), S_]", "[squeeze_bits(I_.numpy(), bits_of(name)), S_]")
@@ -160,7 +163,9 @@ def coarse(scales: Tensor) -> Tensor:
     )
 
 
-@LIBRARY.idea("column-planes", "packing", Band.UNCLEAR, "Alted 2010 (byte shuffling)", marks=["transpose"], size=-1)
+@LIBRARY.idea(
+    "column-planes", "packing", Band.UNCLEAR, "Alted 2010 (byte shuffling)", marks=["transpose"], size=-1, lossless=True
+)
 def column_planes(edit: Edit, settings: Settings) -> None:
     """Columns stored together put weights of one channel, which are alike, side by side"""
     edit.refuse_if(edit.mentions("grouped"), "conflict: grouped scales do not store whole rows")
@@ -221,7 +226,9 @@ def pruned(matrix: Tensor) -> Tensor:
     )
 
 
-@LIBRARY.idea("delta-rows", "packing", Band.UNCLEAR, "Boutell 1997 (PNG filters)", marks=["undelta"], size=-1)
+@LIBRARY.idea(
+    "delta-rows", "packing", Band.UNCLEAR, "Boutell 1997 (PNG filters)", marks=["undelta"], size=-1, lossless=True
+)
 def delta_rows(edit: Edit, settings: Settings) -> None:
     """Differences between neighbouring rows may be smaller than the rows themselves"""
     edit.refuse_if(edit.mentions("grouped"), "conflict: grouped scales do not store whole rows")

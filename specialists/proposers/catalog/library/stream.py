@@ -35,6 +35,7 @@ def bigram_rows(tokens: Tensor) -> Tensor:
 ''',
         before=MODEL,
     )
+    edit.insert("initialise", 'nn.init.zeros_(model.get_parameter("bigram.weight"))', at_end=True)
 
 
 @LIBRARY.idea(

@@ -65,9 +65,9 @@ def _restrict(edit: Edit, code: str, rate: str) -> None:
     marks=["learns"],
     evaluate=1,
     variants=[
-        Variant("gentle", 0.6, {"rate": "0.03"}),
-        Variant("standard", 1.0, {"rate": "0.1"}),
-        Variant("bold", 1.5, {"rate": "0.3"}),
+        Variant("gentle", 0.6, {"rate": "0.01"}),
+        Variant("standard", 1.0, {"rate": "0.03"}),
+        Variant("bold", 1.5, {"rate": "0.1"}),
     ],
 )
 def score_first_sgd(edit: Edit, settings: Settings) -> None:
@@ -78,19 +78,19 @@ def score_first_sgd(edit: Edit, settings: Settings) -> None:
 @LIBRARY.idea("adapt-gains", "adapted-part", Band.UNCLEAR, "Wang et al. 2021 (Tent)", evaluate=1)
 def adapt_gains(edit: Edit, settings: Settings) -> None:
     """Moving gains only adapts at little risk of forgetting"""
-    _restrict(edit, "parameter.ndim < 2", "0.3")
+    _restrict(edit, "parameter.ndim < 2", "0.1")
 
 
 @LIBRARY.idea("adapt-last-block", "adapted-part", Band.UNCLEAR, "Lee et al. 2023 (surgical fine-tuning)", evaluate=1)
 def adapt_last_block(edit: Edit, settings: Settings) -> None:
     """The last block alone adapts most cheaply, because gradients stop there"""
-    _restrict(edit, 'name.startswith(f"blocks.{hyperparameters.LAYERS - 1}.")', "0.1")
+    _restrict(edit, 'name.startswith(f"blocks.{hyperparameters.LAYERS - 1}.")', "0.03")
 
 
 @LIBRARY.idea("adapt-tables", "adapted-part", Band.UNCLEAR, "Krause et al. 2018", evaluate=1)
 def adapt_tables(edit: Edit, settings: Settings) -> None:
     """Embedding rows carry what a text talks about, so they are what should move"""
-    _restrict(edit, 'parameter.ndim == 2 and "blocks" not in name', "0.3")
+    _restrict(edit, 'parameter.ndim == 2 and "blocks" not in name', "0.1")
 
 
 @LIBRARY.idea(
@@ -155,14 +155,14 @@ class Cache:
     """Counts tokens of scored text and mixes them into predictions that are made without gradients."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.size = 0
-        self.counts: Tensor | None = None
+        with torch.no_grad():
+            size = model(torch.zeros(1, 1, dtype=torch.int64)).size(-1)
+        self.counts = torch.zeros(size, size)
         model.register_forward_hook(self.mix)
 
     def mix(self, model: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
         """Logits (B, T, V) of the mixture; the share of the counts grows with their number."""
-        self.size = logits.size(-1)
-        if self.counts is None or torch.is_grad_enabled():
+        if torch.is_grad_enabled():
             return logits
         rows = self.counts[{settings["read"]}]
         total = rows.sum(-1, keepdim=True)
@@ -173,8 +173,6 @@ class Cache:
         """An adapter that counts a scored chunk (B, T), then hands it on."""
 
         def adapt(tokens: Tensor) -> None:
-            if self.counts is None:
-                self.counts = torch.zeros(self.size, self.size)
             keys, values = ({settings["key"]}).flatten(), tokens[:, 1:].flatten()
             self.counts.index_put_((keys, values), torch.ones(values.size(0)), accumulate=True)
             if adapter is not None:
@@ -193,6 +191,7 @@ class Cache:
     Band.UNCLEAR,
     "Jelinek et al. 1991; Krause et al. 2018",
     marks=["TokenBias"],
+    evaluate=1,
     variants=[Variant("gentle", 0.5, {"rate": "5.0"}), Variant("standard", 1.0, {"rate": "20.0"})],
 )
 def token_bias(edit: Edit, settings: Settings) -> None:
@@ -204,22 +203,24 @@ class TokenBias:
     """A bias on the logits that follows how often tokens were seen against how often they were expected."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.bias = self.expected = torch.zeros(1)
+        self.model = model
+        self.bias = torch.zeros(1)
         model.register_forward_hook(self.add)
 
     def add(self, model: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
         """Logits (B, T, V) with the bias, when they are made without gradients."""
-        if torch.is_grad_enabled():
-            return logits
-        self.expected = logits.softmax(-1).flatten(0, -2).mean(0)
-        return logits + self.bias
+        return logits if torch.is_grad_enabled() else logits + self.bias
 
     def watch(self, adapter: Adapter | None) -> Adapter:
         """An adapter that moves the bias by a scored chunk (B, T), then hands it on."""
 
         def adapt(tokens: Tensor) -> None:
-            seen = tokens.flatten().bincount(minlength=self.expected.numel()) / tokens.numel()
-            self.bias = (0.99 * self.bias + {settings["rate"]} * (seen - self.expected)).clamp(-2.0, 2.0)
+            length = min(hyperparameters.CONTEXT, tokens.size(1))
+            with torch.no_grad():
+                guesses = self.model(tokens.unfold(1, length, length).flatten(0, 1)).softmax(-1)
+            expected = guesses.flatten(0, -2).mean(0)
+            seen = tokens.flatten().bincount(minlength=expected.numel()) / tokens.numel()
+            self.bias = (0.99 * self.bias + {settings["rate"]} * (seen - expected)).clamp(-2.0, 2.0)
             if adapter is not None:
                 adapter(tokens)
 
@@ -227,4 +228,5 @@ class TokenBias:
 ''',
         before="make_adapter",
     )
+    edit.need_import("import hyperparameters")
     edit.need_import("import torch")

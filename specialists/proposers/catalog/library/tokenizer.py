@@ -69,15 +69,15 @@ def byte_vocabulary(edit: Edit, settings: Settings) -> None:
     size=-1,
 )
 def used_bytes(edit: Edit, settings: Settings) -> None:
-    """Bytes that the training text never uses need no rows; a text with any of them could not be spelt"""
+    """Bytes that are neither printable ASCII nor in the training text need no rows; such a text could not be spelt"""
     edit.rewrite("learn", "alphabet()", "used_bytes(documents)")
     edit.rewrite("Tokenizer.to_bytes", "self.vocabulary[len(alphabet()) :]", "self.vocabulary")
     edit.replace("Tokenizer.from_bytes", "vocabulary = alphabet()", "vocabulary: list[bytes] = []")
     edit.define(
         '''
 def used_bytes(documents: list[bytes]) -> list[bytes]:
-    """Single bytes that occur in the documents, and the newline."""
-    seen = set(b"\\n").union(*documents)
+    """Single bytes that occur in the documents, printable ASCII and the newline."""
+    seen = set(b"\\n").union(range(32, 127), *documents)
     return [token for token in alphabet() if token[0] in seen]
 ''',
         before="learn",
