@@ -6,6 +6,7 @@ their place; the split then goes by the hash of each document. Prepared texts ar
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import json
@@ -104,11 +105,12 @@ def _read_kept(path: Path) -> dict[str, bytes] | None:
 
 
 def _keep(path: Path, documents: Mapping[str, bytes]) -> None:
-    """Write beside, then move: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write beside, then move: a reader never sees half a file. Where nothing may be written, nothing is kept."""
     beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_bytes(pack_files(documents))
-    beside.replace(path)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(pack_files(documents))
+        beside.replace(path)
 
 
 def _package_file(requirement: str, ending: str) -> list[Path]:
@@ -172,20 +174,21 @@ def _signature(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 @functools.lru_cache(maxsize=2)
 def _from_folder(folder: Path, signature: tuple[tuple[str, int, int], ...]) -> Corpus:
-    """Split a folder's documents: in the order of their hashes the first go to validation, the next to sealed."""
+    """Split a folder's documents: in the order of their hashes the first go to validation, the next to sealed.
+
+    The largest document is always trained on, so that one long text beside short ones is no test of chance.
+    """
     texts = {sha256(body).hexdigest(): body for body in ((folder / name).read_bytes() for name, *_ in signature)}
     waiting = {key: texts[key] for key in sorted(texts) if texts[key]}
     total = sum(map(len, waiting.values()))
     if len(waiting) < 3:
         raise DataError(f"GOLF_TEXT_DIR: {folder} has {len(waiting)} different documents, expected at least 3 (*.txt)")
+    largest = max(waiting, key=lambda key: len(waiting[key]))
+    queue = [key for key in waiting if key != largest]
     parts: dict[str, dict[str, bytes]] = {"validation": {}, "sealed": {}}
     for held_out in parts.values():
-        while (
-            waiting
-            and sum(len(_middle(text)) for text in held_out.values()) < HELD_OUT_BYTES
-            and (not held_out or sum(map(len, held_out.values())) + len(next(iter(waiting.values()))) < total // 10)
-        ):
-            key = next(iter(waiting))
+        while queue and _wants_more(held_out, len(waiting[queue[0]]), total):
+            key = queue.pop(0)
             held_out[key] = waiting.pop(key)
     parts["train"] = waiting
     for split, least in (("validation", LEAST_HELD_OUT), ("sealed", LEAST_HELD_OUT), ("train", LEAST_TRAIN)):
@@ -196,6 +199,14 @@ def _from_folder(folder: Path, signature: tuple[tuple[str, int, int], ...]) -> C
                 f"({total} bytes in {len(texts)} documents, split by document)"
             )
     return _corpus(parts, origin=str(folder))
+
+
+def _wants_more(held_out: Mapping[str, bytes], size: int, total: int) -> bool:
+    """Whether a held-out split takes one more document: until enough is scored, within a tenth of the whole text."""
+    if not held_out:
+        return True
+    scored = sum(len(_middle(text)) for text in held_out.values())
+    return scored < HELD_OUT_BYTES and sum(map(len, held_out.values())) + size <= total // 10
 
 
 def _middle(text: bytes) -> bytes:
