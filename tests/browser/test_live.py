@@ -6,14 +6,17 @@ import json
 from typing import Any
 
 import pytest
+from django.db import transaction
 from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 
 from tests.browser.conftest import Complaints
 from tests.factories import finish, make_campaign, run_trial, start, submit
+from trials import consumers
 from trials.live import campaign_head, trial_row
 from trials.models import Campaign, Trial
 from trials.services import campaigns, leases
-from trials.vocab import CampaignState
+from trials.services.events import append_event
+from trials.vocab import CampaignState, EventKind
 
 FIELDS = ("number", "role", "state", "label", "reason", "score", "delta_vs_parent", "delta_vs_best", "artifact_bytes",
           "hypothesis", "parent", "queue_seconds", "run_seconds", "eval_seconds", "submitted_at")  # fmt: skip
@@ -118,7 +121,11 @@ def test_after_a_dropped_socket_the_page_equals_the_database(
     context.set_offline(True)
     expect(page.locator("[data-connection]")).to_have_attribute("data-status", "offline")
     finish(start(waiting), 2.3)
-    for number in range(75):
+    with transaction.atomic():  # more events than one page of a catch-up
+        locked = Campaign.objects.locked(campaign.pk)
+        for number in range(consumers.PAGE):
+            append_event(locked, EventKind.SESSION_STARTED, "loop", {"session": number})
+    for number in range(25):
         label = "crash" if number % 3 == 0 else "valid"
         score = None if label == "crash" else 2.4 - number / 1000
         run_trial(
