@@ -85,6 +85,11 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         self._passed = passed
         self._kinds: dict[Any, tuple[bool, Any, bool]] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: the guard that torch would wrap around every operator costs a second of imports and time in each call."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
