@@ -135,3 +135,12 @@ def test_a_broken_recipe_does_not_pass_the_tiny_run(tmp_path: Path) -> None:
     assert "move with the future" in outcomes["peeks"]
     assert "do not spell" in outcomes["misspells"]
     assert outcomes["starts"] == "ok"
+
+
+def test_the_table_of_the_documentation_is_complete() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/catalog.md").read_text()
+    rows = {line.split("|")[1].strip(): line for line in page.splitlines() if line.startswith("| `")}
+    assert set(rows) == {f"`{transform.name}`" for transform in TRANSFORMS}
+    for transform in TRANSFORMS:
+        line = rows[f"`{transform.name}`"]
+        assert f"| {transform.prior.name.lower()} |" in line and transform.source in line and transform.idea in line
