@@ -72,10 +72,9 @@ def _reason(evidence: Evidence, model: Model, row: Scored) -> str:
         return f"each has been measured alone, {told}, and they touch different parts"
     if what == "transfer":
         top = max(measured, key=lambda use: (use.gain or 0.0, -use.entry.number))
-        return (
-            f"it improved trial {top.entry.parent} by {top.gain:.4f} as trial {top.entry.number}, "
-            f"and trial {row.candidate.parent} lacks it"
-        )
+        held = row.candidate.steps[0].name in evidence.context(row.candidate.parent)
+        here = f"trial {row.candidate.parent} {'has it at another strength' if held else 'lacks it'}"
+        return f"it improved trial {top.entry.parent} by {top.gain:.4f} as trial {top.entry.number}, and {here}"
     if what == "again":
         last = measured[0]
         return f"it gave {last.gain:+.4f} as trial {last.entry.number} on another parent, which does not settle it here"
