@@ -18,7 +18,7 @@ from evaluators.registry import get_environment
 from trials.models import Campaign, Evaluation
 from trials.services import leases, outcomes
 from trials.services.blobs import get_tree
-from trials.vocab import EvaluationState, Purpose
+from trials.vocab import EvaluationState, Label, Purpose
 
 logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 2.0
@@ -167,6 +167,8 @@ def _is_next(evaluation: Evaluation) -> bool:
 
 def judge(campaign: Campaign, record: Mapping[str, Any]) -> outcomes.Verdict:
     """The environment's pure judge on a stored measurement."""
+    if record["status"] == Label.HARNESS_ABORT:  # no evaluator saw anything: there is nothing to judge
+        return outcomes.Verdict(Label.HARNESS_ABORT, record["reason"], None)
     environment = get_environment(campaign.environment)
     known = {name: record[name] for name in Measurement.__dataclass_fields__ if name in record}
     outcome = environment.judge(Measurement(**known), environment.spec.profiles[campaign.profile])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, transaction
 
+from evaluators.services import judge_measured
 from tests.factories import finish, make_campaign, order_of, record, run_trial, start, submit
 from trials.models import Blob, Campaign, Event, FrontierStep, Measurement, Rollup, Trial
 from trials.services import campaigns, leases, outcomes, submissions
@@ -131,8 +132,8 @@ def test_three_faults_of_our_own_close_a_trial_as_harness_abort_and_three_such_t
         for attempt in range(1, leases.MAX_ATTEMPTS + 1):
             assert leases.claim_evaluation(order.pk, "host") is not None
             leases.give_back(order.pk, attempt, "OSError: disk full")
-        aborted = outcomes.record_outcome(order.pk, outcomes.Verdict(Label.HARNESS_ABORT, "disk full", None))
-        assert aborted is not None and aborted.label == Label.HARNESS_ABORT
+        assert judge_measured(campaign.pk) == 1
+        assert Trial.objects.get(evaluations=order).label == Label.HARNESS_ABORT
     campaign.refresh_from_db()
     assert (campaign.trial_count, campaign.state) == (0, CampaignState.PAUSED)
     assert campaign.state_reason == "3 infrastructure failures in a row"

@@ -61,4 +61,6 @@ def _score(measurement: Measurement, profile: Profile) -> Outcome:
     if score < floor:
         reason = f"implausibly good: {score:.4f} bits per byte, nothing below {floor} is believed"
         return Outcome(Label.INVALID_RESULT, reason, None, {"score": score, "floor": floor})
-    return Outcome(VALID, "", score, dict(measurement.numbers))
+    spent = {"train_units": measurement.train_units, "eval_units": measurement.eval_units}
+    numbers = {name: units for name, units in spent.items() if units is not None}
+    return Outcome(VALID, "", score, {**measurement.numbers, **numbers})
