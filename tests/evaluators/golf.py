@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from evaluators.contract import Measurement, Profile, Progress
 from evaluators.environments.parameter_golf import ParameterGolf
@@ -24,7 +25,7 @@ def edited(*edits: tuple[str, str, str]) -> dict[str, bytes]:
     return source
 
 
-def limited(**limits: float) -> Profile:
+def limited(**limits: Any) -> Profile:
     """The smoke profile with other limits."""
     return replace(SMOKE, limits=replace(SMOKE.limits, **limits))
 

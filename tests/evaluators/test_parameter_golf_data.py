@@ -48,6 +48,9 @@ def test_the_packaged_text_is_what_was_recorded_and_is_kept_under_the_data_direc
     kept[0].write_bytes(b"damaged")
     data._packaged.cache_clear()
     assert data.load().sha256 == data.EXPECTED
+    there = GOLF.prepare(CPU)["there"]
+    assert isinstance(there, dict)
+    assert {split: found["sha256"] for split, found in there.items()} == data.EXPECTED
 
 
 def test_held_out_text_is_not_in_the_training_text() -> None:

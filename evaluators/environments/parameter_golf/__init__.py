@@ -60,7 +60,10 @@ class ParameterGolf:
             corpus = data.load()
         except data.DataError as error:
             return found | {"ready": False, "there": {}, "missing": [str(error)]}
-        there = {split: data.describe(list(corpus.documents(split).values())) for split in data.SPLITS}
+        there = {
+            split: data.describe(list(corpus.documents(split).values())) | {"sha256": corpus.sha256[split]}
+            for split in data.SPLITS
+        }
         scored = {split: data.describe(corpus.excerpts(split)) for split in ("validation", "sealed")}
         shared = {split: round(data.overlap(corpus, split), 6) for split in ("validation", "sealed")}
         return found | {"ready": True, "there": there, "scored": scored, "overlap_with_train": shared, "missing": []}
