@@ -55,5 +55,5 @@ def until(holds: Callable[[], object], seconds: float) -> bool:
     while not holds():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(0.1)
     return True

@@ -105,19 +105,17 @@ def test_a_database_that_refuses(folder: Path) -> None:
     assert "secret" not in line
 
 
-def test_a_wrong_password() -> None:
-    with data_folder() as made:
-        found = embedded.ensure(made).database
-        place = f"host={quote(str(found['HOST']), safe='')}&port={found['PORT']}"
-        url = f"postgres://autoresearch:wrong@/autoresearch?{place}"
-        line = the_line(run("showmigrations", {"DATA_DIR": str(made), "DATABASE_URL": url}))
-        assert "(DATABASE_URL) refuses" in line
-        assert 'password authentication failed for user "autoresearch"' in line
-        (made / "pgpass").write_text("*:*:*:autoresearch:wrong\n")
-        line = the_line(run("showmigrations", {"DATA_DIR": str(made)}))
-        assert f"the embedded database in {made}/run refuses its own password" in line
-        assert 'password authentication failed for user "autoresearch"' in line
-        embedded.release(made)
+def test_a_wrong_password(data_dir: Path) -> None:
+    found = embedded.ensure(data_dir).database
+    place = f"host={quote(str(found['HOST']), safe='')}&port={found['PORT']}"
+    url = f"postgres://autoresearch:wrong@/autoresearch?{place}"
+    line = the_line(run("showmigrations", {"DATA_DIR": str(data_dir), "DATABASE_URL": url}))
+    assert "(DATABASE_URL) refuses" in line
+    assert 'password authentication failed for user "autoresearch"' in line
+    (data_dir / "pgpass").write_text("*:*:*:autoresearch:wrong\n")
+    line = the_line(run("showmigrations", {"DATA_DIR": str(data_dir)}))
+    assert f"the embedded database in {data_dir}/run refuses its own password" in line
+    assert 'password authentication failed for user "autoresearch"' in line
 
 
 def test_an_old_python_can_read_manage_py_far_enough() -> None:

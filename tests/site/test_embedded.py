@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-import pytest
 import redis
 
 from autoresearch_site import embedded
@@ -26,27 +23,6 @@ embedded.ensure(Path(sys.argv[1]))
 print("up", flush=True)
 time.sleep(600)
 """
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Path]:
-    """A DATA_DIR whose database was made once; tests copy it, which is faster than initdb."""
-    with data_folder() as folder:
-        embedded.ensure(folder)
-        embedded.release(folder)
-        assert not belonging(folder)
-        yield folder
-
-
-@pytest.fixture
-def data_dir(cluster: Path) -> Iterator[Path]:
-    with data_folder() as folder:
-        shutil.copytree(cluster / "postgres", folder / "postgres")
-        shutil.copy(cluster / "pgpass", folder / "pgpass")
-        try:
-            yield folder
-        finally:
-            embedded.release(folder)
 
 
 def connect(folder: Path) -> psycopg.Connection[tuple[object, ...]]:

@@ -10,6 +10,7 @@ from autoresearch_site import embedded
 from autoresearch_site.embedded import EmbeddedError
 from autoresearch_site.secrets_store import once, secret_key
 from tests.site.census import belonging, data_folder
+from tests.site.conftest import copy_cluster
 
 
 def test_addresses_are_a_function_of_the_folder_only() -> None:
@@ -29,9 +30,11 @@ def test_too_long_a_path_names_the_limit(length: int) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_longest_allowed_path_works() -> None:
+def test_the_longest_allowed_path_works(cluster: Path) -> None:
     with data_folder() as parent:
         folder = parent / ("x" * (88 - len(str(parent))))
+        folder.mkdir()
+        copy_cluster(cluster, folder)
         embedded.ensure(folder)
         embedded.release(folder)
         assert not belonging(parent)
@@ -74,16 +77,12 @@ def test_something_else_in_place_of_the_database() -> None:
         assert (folder / "postgres" / "letter").read_text() == "mine"
 
 
-def test_a_broken_database_is_reported_with_its_last_words() -> None:
-    with data_folder() as folder:
-        embedded.ensure(folder)
-        embedded.release(folder)
-        (folder / "postgres" / "PG_VERSION").write_text("12\n")
-        with pytest.raises(EmbeddedError) as caught:
-            embedded.ensure(folder)
-        embedded.release(folder)
-        assert "the embedded database does not stay up" in str(caught.value)
-        assert "version 12" in str(caught.value)
+def test_a_broken_database_is_reported_with_its_last_words(data_dir: Path) -> None:
+    (data_dir / "postgres" / "PG_VERSION").write_text("12\n")
+    with pytest.raises(EmbeddedError) as caught:
+        embedded.ensure(data_dir)
+    assert "the embedded database does not stay up" in str(caught.value)
+    assert "version 12" in str(caught.value)
 
 
 def test_secrets_are_made_once_and_private() -> None:

@@ -7,14 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from autoresearch_site import embedded
 from autoresearch_site.stack import Stack, StackError, serving
-from tests.site.census import ROOT, belonging, data_folder, until
+from tests.site.census import ROOT, belonging, until
 
 STARTER = """
 import sys, time
@@ -26,18 +24,12 @@ with Stack(Path(sys.argv[1]), web=True, port=0) as stack:
 """
 
 
-@pytest.fixture
-def data_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATABASE_URL", "BROKER_URL", "REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DEBUG", "1")  # pages without collected static files
     monkeypatch.setenv("EVALUATOR_SLOTS", "1")
-    with data_folder() as folder:
-        embedded.ensure(folder)
-        try:
-            yield folder
-        finally:
-            embedded.release(folder)
 
 
 def answers(port: int) -> bool:
