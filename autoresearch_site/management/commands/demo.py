@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from types import FrameType
 from typing import Any
 
@@ -36,6 +37,7 @@ from trials.models import Campaign
 from trials.vocab import CampaignState
 
 ACTOR = "demo"
+LAST_LOOK = 3.0  # seconds
 FAULTS = (DemoError, EmbeddedError, StackError, LaunchError, SandboxUnavailable, HarnessFault, LookupError, OSError)
 
 
@@ -89,6 +91,7 @@ class Command(BaseCommand):
             self.stdout.flush()
             campaign = follow(campaign, stack, say_progress, leave_on_pause=chosen.leave)
             if chosen.leave:
+                time.sleep(LAST_LOOK)  # open pages get the last events before the site goes down
                 self._print_summary(campaign)
                 return
             say_progress("the campaign has ended; the site stays up until Ctrl-C")
