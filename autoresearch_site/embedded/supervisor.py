@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections import deque
+from collections import defaultdict, deque
 from pathlib import Path
 
 from autoresearch_site.embedded.layout import EmbeddedError, Layout, Lock
@@ -31,8 +31,8 @@ class Supervisor:
         self.layout = layout
         self.lock = lock
         self.users = Lock(layout.users_lock)
-        self.servers: list[Server] = [Broker(layout), Database(layout)]
-        self.deaths: dict[str, deque[float]] = {server.name: deque(maxlen=_DEATHS[0]) for server in self.servers}
+        self.servers: list[Server] = []
+        self.deaths: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_DEATHS[0]))
         self.said: dict[str, object] = {}
         self.unused_since: float | None = None
         self.logs_checked = 0.0
@@ -41,6 +41,7 @@ class Supervisor:
         """Until nobody is left; returns the exit status."""
         error = ""
         try:
+            self.servers = [Broker(self.layout), Database(self.layout)]
             while not self._over():
                 for server in self.servers:
                     self._look_after(server)

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from autoresearch_site import embedded
 from autoresearch_site.stack import Stack, StackError, serving
 from tests.site.census import ROOT, belonging, until
 
 STARTER = """
 import sys, time
 from pathlib import Path
+from autoresearch_site import embedded
 from autoresearch_site.stack import Stack
 with Stack(Path(sys.argv[1]), web=True, port=0) as stack:
     print(stack.port, flush=True)
@@ -25,7 +27,8 @@ with Stack(Path(sys.argv[1]), web=True, port=0) as stack:
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _environment(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded.ensure(data_dir)
     for name in ("DATABASE_URL", "BROKER_URL", "REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DEBUG", "1")  # pages without collected static files
