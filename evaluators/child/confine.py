@@ -1,8 +1,9 @@
 """Beginning of every sandboxed process: put up the walls, then run the child folder's ``__main__``.
 
-Started by ``evaluators.sandbox.spawn`` as ``python -sSB confine_start.py SETTINGS CHILD ARG...``; no byte of a recipe
-has been read before the walls stand. Three processes: keeper (confine_reaper), runner (walls, then the child), and for
-the ``unshare`` backend one outside the namespaces. A runner asks ``confine.confine()`` for the report.
+Started by ``evaluators.sandbox.spawn`` as ``python -sSB confine_start.py SETTINGS CHILD ARG...``, or forked from the
+warm server (confine_warm.py); no byte of a recipe has been read before the walls stand. Three processes: keeper
+(confine_reaper), runner (walls, then the child), and for the ``unshare`` backend one outside the namespaces. A runner
+asks ``confine.confine()`` for the report.
 
 -I is not used because it would ignore PYTHONHASHSEED; the environment is made by the parent, user and site folders
 are off (-s -S), so no .pth file, sitecustomize or PYTHON* variable of the host is honoured.
@@ -16,7 +17,7 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 from confine_kernel import (
@@ -41,7 +42,7 @@ class Settings(NamedTuple):
     """What the parent decided; made by ``evaluators.sandbox.command`` and passed as JSON."""
 
     backend: str  # bwrap | unshare | landlock
-    pipes: tuple[int, int, int, int]  # frames in, protocol out, channel to the worker, lifeline
+    pipes: Sequence[int]  # frames in, protocol out, channel to the worker, lifeline
     uid: int  # become this uid; -1: stay
     gid: int
     may_read: bool  # see drop_privileges
@@ -155,8 +156,12 @@ def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
 
 
 def start() -> NoReturn:
-    """Become keeper and runner; run the child folder in the runner; end with its exit code."""
-    settings = Settings(**json.loads(sys.argv[1]))
+    """The cold start: this program's own arguments say what to become."""
+    become(Settings(**json.loads(sys.argv[1])), sys.argv[2:])
+
+
+def become(settings: Settings, argv: list[str]) -> NoReturn:
+    """Become keeper and runner; run the child folder ``argv[0]`` in the runner; end with its exit code."""
     channel = settings.pipes[2]
     try:
         _become_keeper(settings)
@@ -170,7 +175,7 @@ def start() -> NoReturn:
         os._exit(FAULT)
     tell(channel, {"walls": _report})
     os.close(channel)
-    sys.path += settings.search
-    sys.argv = sys.argv[2:]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    sys.path += [folder for folder in settings.search if folder not in sys.path]
+    sys.argv = argv
+    runpy.run_path(argv[0], run_name="__main__")
     sys.exit(0)

@@ -7,10 +7,11 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
-from evaluators.sandbox.process import spawn
-from evaluators.sandbox.records import LEVEL_OF, LEVELS, Bounds, Isolation, SandboxUnavailable
+from evaluators.sandbox.records import FORKABLE, LEVEL_OF, LEVELS, Bounds, Isolation, SandboxUnavailable
+from evaluators.sandbox.start import spawn
 
 PROBE = Path(__file__).resolve().parent / "probe"
 PROBE_BOUNDS = Bounds(wall_seconds=20.0, cpu_seconds=10.0, memory_bytes=1 << 30, scratch_bytes=1 << 20)
@@ -42,11 +43,11 @@ def _bwrap_version() -> str:
         return ""
 
 
-def _try(backend: str, wanted: str, reasons: dict[str, str]) -> Isolation:
+def _try(backend: str, start: str, wanted: str, reasons: dict[str, str]) -> Isolation:
     """This backend's isolation. Raises SandboxUnavailable."""
     level = LEVEL_OF[backend]
     why = "" if level == wanted else "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-    walls, findings = _self_test(Isolation(level, wanted, why, backend))
+    walls, findings = _self_test(Isolation(level, wanted, why, backend, start=start))
     details: dict[str, object] = {
         "uid": walls["uid"],
         "kernel": platform.release(),
@@ -59,32 +60,41 @@ def _try(backend: str, wanted: str, reasons: dict[str, str]) -> Isolation:
         "self_test": findings,
         "notes": dict(reasons),
     }
-    return Isolation(level, wanted, why, backend, details)
+    return Isolation(level, wanted, why, backend, details, start)
+
+
+def _candidates(wanted: str, start: str) -> Iterator[tuple[str, str]]:
+    """(backend, start) from ``wanted`` downwards: a level is worth more than a warm start."""
+    for level in LEVELS[LEVELS.index(wanted) :]:
+        backends = [backend for backend in LEVEL_OF if LEVEL_OF[backend] == level]
+        if start == "warm":
+            yield from ((backend, "warm") for backend in backends if backend in FORKABLE)
+        yield from ((backend, "cold") for backend in backends)
 
 
 @functools.cache
-def _reach(wanted: str, force: str) -> Isolation:
+def _reach(wanted: str, start: str, force: str) -> Isolation:
     reasons: dict[str, str] = {}
-    for backend, level in LEVEL_OF.items():
-        if LEVELS.index(level) < LEVELS.index(wanted):
-            continue
-        if force and force not in (backend, level):
-            reasons[backend] = f"{FORCE}={force}"
+    for backend, how in _candidates(wanted, start):
+        name = f"{how} {backend}"
+        if not set(filter(None, force.split(","))) <= {backend, LEVEL_OF[backend], how}:
+            reasons[name] = f"{FORCE}={force}"
             continue
         try:
-            return _try(backend, wanted, reasons)
+            return _try(backend, how, wanted, reasons)
         except SandboxUnavailable as reason:
-            reasons[backend] = str(reason)
+            reasons[name] = str(reason)
     raise SandboxUnavailable("no sandbox on this host: " + "; ".join(f"{k}: {v}" for k, v in reasons.items()))
 
 
-def reach(wanted: str = "L3") -> Isolation:
+def reach(wanted: str = "L3", *, start: str = "cold") -> Isolation:
     """The strongest level of this host, ``wanted`` or lower with the reason in ``why_lower``; cached per process.
 
-    The environment variable AUTORESEARCH_SANDBOX_FORCE names the only level or backend that may be used (``L2``,
-    ``bwrap``, ``unshare``, ``landlock``). Raises SandboxUnavailable when none can be built, ValueError when
-    ``wanted`` is not one of LEVELS.
+    start: ``warm`` where processes may be forked from one that has torch loaded; it is used only when a forked process
+    passes the same self-test. The environment variable AUTORESEARCH_SANDBOX_FORCE names the only level, backend or
+    start that may be used (``L2``, ``bwrap``, ``unshare,cold``). Raises SandboxUnavailable when none can be built,
+    ValueError when ``wanted`` is not one of LEVELS.
     """
     if wanted not in LEVELS:
         raise ValueError(f"unknown isolation level {wanted!r}: expected one of {', '.join(LEVELS)}")
-    return _reach(wanted, os.environ.get(FORCE, ""))
+    return _reach(wanted, start, os.environ.get(FORCE, ""))

@@ -11,6 +11,9 @@ LEVELS = ("L3", "L2")
 LEVEL_OF = {"bwrap": "L3", "unshare": "L3", "landlock": "L2"}
 """Backend -> level, in the order in which they are tried."""
 
+FORKABLE = ("unshare", "landlock")
+"""Backends whose walls a forked process can raise by itself; bubblewrap has to start a program."""
+
 
 class SandboxUnavailable(RuntimeError):
     """No wall, or not the asked one, can be built on this host: one clear line. Never a recipe's fault."""
@@ -21,6 +24,7 @@ class Isolation:
     """The level reached on this host; stored with every trial.
 
     why_lower: empty when ``level`` is ``wanted``. backend: ``bwrap``, ``unshare`` or ``landlock``.
+    start: ``cold``, a fresh interpreter for each process, or ``warm``, forked from one that has torch loaded.
     details: uid, kernel, bwrap_version, landlock_abi, seccomp_sha256, limits, network, cgroup, self_test, notes.
     """
 
@@ -29,6 +33,7 @@ class Isolation:
     why_lower: str
     backend: str
     details: Mapping[str, object] = field(default_factory=dict)
+    start: str = "cold"
 
     def to_json(self) -> dict[str, object]:
         """Plain values for the trial's record."""
@@ -37,6 +42,7 @@ class Isolation:
             "wanted": self.wanted,
             "why_lower": self.why_lower,
             "backend": self.backend,
+            "start": self.start,
             "details": dict(self.details),
         }
 
