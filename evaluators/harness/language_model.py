@@ -25,7 +25,8 @@ from evaluators.contract import HarnessFault, Measurement, Profile, Progress
 from evaluators.harness import scoring
 from evaluators.harness.identity import fingerprint
 from evaluators.harness.verdicts import Phase, Verdict, of_failure, of_wire
-from evaluators.harness.wire import SMALL_FRAME, Wire, WireError, not_ready
+from evaluators.harness.wire import Wire, WireError, not_ready
+from evaluators.harness.yardstick import Yardstick
 from evaluators.sandbox import Bounds, Confined, Isolation, SandboxUnavailable, spawn
 from trials.vocab import Label
 
@@ -134,9 +135,10 @@ class _Trial:
         self.seed, self.isolation, self._report = seed, isolation, report
         self.record = _Record(code_bytes=count_code(source))
         self.record.numbers["load_average"] = round(os.getloadavg()[0], 2)
+        self.longest = START_SECONDS + self.limits.train_seconds + self.limits.eval_seconds
+        self.yardstick = Yardstick(isolation, self.limits.memory_bytes, 3 * self.longest)
         self.phase: Phase = "train"
         self._told = 0.0
-        self.cpu_per_unit = 0.0
         self.spelling_units = 0
         self.artifact = b""
         self.vocabulary: list[bytes] = []
@@ -150,16 +152,22 @@ class _Trial:
             raise Verdict(
                 Label.SIZE_BLOCKED, f"the recipe's files alone are {-room:,} bytes over", {"bytes_over": -room}
             )
-        texts = self.train(room)
-        self.pool = np.concatenate(texts)
-        self.chunks = scoring.chunks_of(texts, self.number("rows"), self.number("row_tokens"))
-        seen = self.predict()
-        self.probe(seen)
+        with self.yardstick:
+            texts = self.train(room)
+            self.pool = np.concatenate(texts)
+            self.chunks = scoring.chunks_of(texts, self.number("rows"), self.number("row_tokens"))
+            seen = self.predict()
+            self.probe(seen)
         total = sum(float(seen.picked[i][chunk.counted].sum()) for i, chunk in enumerate(self.chunks))
         return scoring.bits_per_byte(total, sum(map(len, self.task.held_out)))
 
     def number(self, name: str) -> int:
         return int(str(self.settings[name]))
+
+    def watch(self, fraction: float) -> None:
+        """Called about four times a second while a recipe works."""
+        self.yardstick.tick()
+        self.tell(fraction)
 
     def tell(self, fraction: float, *, now: bool = False) -> None:
         """Report progress a few times a second at most."""
@@ -171,14 +179,11 @@ class _Trial:
     def process(self, phase: Phase, budget: int, seconds: float) -> Iterator[tuple[Wire, Confined]]:
         """A fresh sandbox whose runner has been sent the recipe; what breaks off becomes a verdict."""
         self.phase = phase
-        longest = START_SECONDS + self.limits.train_seconds + self.limits.eval_seconds
-        bounds = Bounds(longest, 2 * longest, self.limits.memory_bytes, SCRATCH_BYTES)
+        bounds = Bounds(self.longest, 2 * self.longest, self.limits.memory_bytes, SCRATCH_BYTES)
         self.tell(0.0, now=True)
         with spawn(self.isolation, bounds, argv=()) as confined:
-            wire = Wire(confined, lambda units: self.tell(units / budget))
-            cost = self._hear_ready(wire, confined, budget, seconds)
-            # What a unit costs here and now was measured before the recipe arrived, so it can be believed.
-            self.cpu_per_unit = cost * float(str(self.settings["cpu_factor"]))
+            wire = Wire(confined, lambda units: self.watch(units / budget))
+            self._hear_ready(wire, confined, budget, seconds)
             try:
                 self.start_clock(wire, seconds)
                 wire.send(Kind.SOURCE, self.packed)
@@ -191,8 +196,8 @@ class _Trial:
                 if self.phase == "train":
                     self.record.log = confined.log()
 
-    def _hear_ready(self, wire: Wire, confined: Confined, budget: int, seconds: float) -> float:
-        """Settings out, the price of a unit in CPU seconds back. Raises HarnessFault: no recipe is involved yet."""
+    def _hear_ready(self, wire: Wire, confined: Confined, budget: int, seconds: float) -> None:
+        """Settings out, a sign of life back. Raises HarnessFault: no recipe is involved yet."""
         settings = {
             "protocol": "language_model",
             "phase": "train" if self.phase == "train" else "predict",
@@ -208,19 +213,21 @@ class _Trial:
         try:
             wire.start_clock(START_SECONDS)
             wire.send(Kind.SETTINGS, json.dumps(settings).encode())
-            _, ready = wire.receive({Kind.READY: SMALL_FRAME})
+            wire.receive({Kind.READY: 0})
         except WireError as error:
             raise not_ready(error, confined.log()) from error
         wall, cpu = wire.clocks()
         self.record.seconds[f"{self.phase}_start"] = round(wall, 3)
         self.record.cpu_seconds[f"{self.phase}_start"] = round(cpu, 3)
-        cost = float(json.loads(ready)["seconds_per_unit"])
-        self.record.numbers["reference_seconds_per_gigaunit"] = round(cost * 1e9, 6)
-        return cost
 
     def start_clock(self, wire: Wire, seconds: float) -> None:
+        """Begin a phase: what the units cost the paired reference meanwhile bounds what they may cost the recipe."""
+        factor = float(str(self.settings["cpu_factor"]))
+        self.yardstick.begin()
         wire.start_clock(
-            seconds, cpu_floor=float(str(self.settings["free_cpu_seconds"])), cpu_per_unit=self.cpu_per_unit
+            seconds,
+            cpu_floor=float(str(self.settings["free_cpu_seconds"])),
+            cpu_per_unit=lambda: factor * self.yardstick.cost(),
         )
 
     def stop_clock(self, wire: Wire) -> None:
@@ -230,6 +237,7 @@ class _Trial:
         self.record.cpu_seconds[self.phase] = round(cpu, 3)
         if self.phase == "train":
             self.record.train_units = wire.units
+            self.record.numbers["reference_seconds_per_gigaunit"] = round(self.yardstick.cost() * 1e9, 6)
         elif self.phase != "probe":
             self.record.eval_units = wire.units
 
