@@ -33,6 +33,7 @@ from confine_reaper import keep, remove, sweep_descendants, sweep_namespace, tel
 from confine_rooms import furnish, leave
 from confine_seccomp import install, program
 
+IN_HOST_ROOT = ("landlock", "limits")
 WRITABLE_DEVICES = ("/dev/null", "/dev/zero", "/dev/full")
 FAULT = 125  # exit code when a wall could not be built
 _report: dict[str, object] = {}
@@ -41,7 +42,7 @@ _report: dict[str, object] = {}
 class Settings(NamedTuple):
     """What the parent decided; made by ``evaluators.sandbox.command`` and passed as JSON."""
 
-    backend: str  # bwrap | unshare | landlock
+    backend: str  # bwrap | unshare | landlock | limits
     pipes: Sequence[int]  # frames in, protocol out, channel to the worker, lifeline
     uid: int  # become this uid; -1: stay
     gid: int
@@ -76,7 +77,7 @@ def _die_with(parent: int) -> None:
 
 def _become_keeper(settings: Settings) -> None:
     """Reach the process that is to be the keeper: behind namespaces where the backend has them."""
-    if settings.backend == "landlock":
+    if settings.backend in IN_HOST_ROOT:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         return
     if settings.backend == "unshare":
@@ -107,9 +108,9 @@ def _keep(settings: Settings, runner: int) -> NoReturn:
     os.close(protocol)
     code = FAULT
     try:
-        sweep = sweep_descendants if settings.backend == "landlock" else sweep_namespace
+        sweep = sweep_descendants if settings.backend in IN_HOST_ROOT else sweep_namespace
         keep(runner, lifeline=lifeline, channel=channel, uid=settings.uid, sweep=sweep)
-        if settings.backend == "landlock":
+        if settings.backend in IN_HOST_ROOT:
             remove(settings.scratch)
         code = 0
     finally:
@@ -118,7 +119,7 @@ def _keep(settings: Settings, runner: int) -> NoReturn:
 
 def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
     """Runner: give up what is left, limit, lock. Returns the report."""
-    private_root = settings.backend != "landlock"
+    private_root = settings.backend not in IN_HOST_ROOT
     if not private_root:
         drop_privileges(settings.uid, settings.gid, may_read=settings.may_read)
     _die_with(keeper)
@@ -135,13 +136,15 @@ def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
     os.close(protocol)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     set_limits(settings.limits)
-    version = restrict(
-        read=["/"] if private_root else [*settings.read, f"/proc/{os.getpid()}"],
-        listed=settings.listed,
-        written=[settings.scratch],
-        devices=WRITABLE_DEVICES,
-    )
-    if version == 0 and not private_root:
+    version = 0
+    if settings.backend != "limits":
+        version = restrict(
+            read=["/"] if private_root else [*settings.read, f"/proc/{os.getpid()}"],
+            listed=settings.listed,
+            written=[settings.scratch],
+            devices=WRITABLE_DEVICES,
+        )
+    if version == 0 and settings.backend == "landlock":
         raise OSError("this kernel has no Landlock")
     code = program(private_root=private_root, signal_scope=private_root or version >= 6, pid=os.getpid())
     install(code)

@@ -114,7 +114,7 @@ def serve(server: socket.socket) -> tuple[confine.Settings, list[str]] | None:
 
 def load(settings: dict[str, Any]) -> str:
     """Import what is to be shared; returns why this process must not fork, or nothing."""
-    hook = Hidden(settings["hidden"])
+    hook, environment = Hidden(settings["hidden"]), dict(os.environ)
     sys.path += settings["search"]
     sys.meta_path.insert(0, hook)
     try:
@@ -123,6 +123,8 @@ def load(settings: dict[str, Any]) -> str:
     except Exception as error:  # an import may fail in any way; the worker starts cold processes instead
         return f"{type(error).__name__}: {error}"
     sys.meta_path.remove(hook)
+    for name in set(os.environ) - set(environment):  # an import may leave a path of this root here
+        del os.environ[name]
     threads = len(os.listdir("/proc/self/task"))
     return "" if threads == 1 else f"{threads} threads after the imports, expected one"
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluators.sandbox.records import Bounds, SandboxUnavailable
+from evaluators.sandbox.records import PRIVATE, Bounds, SandboxUnavailable
 from evaluators.sandbox.view import DEVICES, ENTRY, View, open_to_others, view
 
 BOX = "/box"
@@ -176,10 +176,10 @@ class Plan:
 def plan(
     backend: str, bounds: Bounds, *, argv: Sequence[str], readonly: Sequence[Path], child: Path, box: str, warm: bool
 ) -> Plan:
-    """Decide everything about one sandbox. box: its scratch folder on the host, used by ``landlock`` only."""
+    """Decide everything about one sandbox. box: its scratch folder on the host, used where the host's root is."""
     compile_child()
     sight, uid = view(), pool_uid()
-    private = backend != "landlock"
+    private = backend in PRIVATE
     extra = [str(child.resolve(strict=True)), str(ENTRY.parent)]
     mine = [(os.path.realpath(path, strict=True), os.path.abspath(path)) for path in map(str, readonly)]
     shown = sorted({*sight.shown, *mine, *((path, path) for path in extra)}, key=lambda pair: pair[1].count("/"))

@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-LEVELS = ("L3", "L2")
-"""Strongest first. L3: namespaces and a curated root. L2: Landlock, seccomp and limits in the host's own root."""
+LEVELS = ("L3", "L2", "L1")
+"""Strongest first. L3: namespaces and a curated root. L2: Landlock, seccomp and limits in the host's own root.
+L1: seccomp and limits only; the host's files can be read, so nothing that is measured there counts.
+L0, no isolation, is always refused."""
 
-LEVEL_OF = {"bwrap": "L3", "unshare": "L3", "landlock": "L2"}
+LEVEL_OF = {"bwrap": "L3", "unshare": "L3", "landlock": "L2", "limits": "L1"}
 """Backend -> level, in the order in which they are tried."""
 
-FORKABLE = ("unshare", "landlock")
+FORKABLE = ("unshare", "landlock", "limits")
 """Backends whose walls a forked process can raise by itself; bubblewrap has to start a program."""
+
+PRIVATE = ("bwrap", "unshare")
+"""Backends with a root folder and namespaces of their own."""
+
+UNISOLATED = "ALLOW_UNISOLATED"
+"""L1 is reached only where this environment variable is 1."""
+
+NOT_AT_L1 = frozenset({"host_files", "host_sockets", "writing", "processes", "worker"})
+"""Checks of the self-test that the weakest level is known to fail."""
 
 
 class SandboxUnavailable(RuntimeError):

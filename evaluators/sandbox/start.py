@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evaluators.sandbox.command import BOX, Pipes, Plan, environment, plan
 from evaluators.sandbox.process import Confined
-from evaluators.sandbox.records import Bounds, Isolation, SandboxUnavailable
+from evaluators.sandbox.records import PRIVATE, Bounds, Isolation, SandboxUnavailable
 from evaluators.sandbox.view import CHILD
 from evaluators.sandbox.warm import WarmServer, warm_server
 
@@ -46,7 +46,7 @@ def spawn(
         with contextlib.suppress(OSError):  # a convenience: fewer switches for large frames
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     try:
-        if isolation.backend == "landlock":
+        if isolation.backend not in PRIVATE:
             box = tempfile.mkdtemp(prefix="autoresearch-box-")
         decided = plan(isolation.backend, bounds, argv=argv, readonly=readonly, child=child, box=box, warm=warm)
         if box and decided.uid >= 0:

@@ -17,17 +17,18 @@ from pathlib import Path
 import pytest
 
 from evaluators.sandbox import Bounds, Confined, Exit, Isolation, SandboxUnavailable, reach, spawn
-from evaluators.sandbox.reach import FORCE
-from evaluators.sandbox.records import FORKABLE, LEVEL_OF
+from evaluators.sandbox.reach import FORCE, _reach
+from evaluators.sandbox.records import FORKABLE, LEVEL_OF, NOT_AT_L1, UNISOLATED
 from evaluators.sandbox.warm import WarmServer, warm_server
 from tests.evaluators.sandbox_driver import HOSTILE, of_sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
-BACKENDS = [name for name in LEVEL_OF if name != "bwrap" or shutil.which("bwrap")]
+BACKENDS = [name for name in LEVEL_OF if LEVEL_OF[name] != "L1" and (name != "bwrap" or shutil.which("bwrap"))]
+WAYS = [*((name, "cold") for name in BACKENDS), *((name, "warm") for name in BACKENDS if name in FORKABLE)]
 BOUNDS = Bounds(wall_seconds=30, cpu_seconds=30, memory_bytes=2 << 30, scratch_bytes=8 << 20)
 
 
-@pytest.fixture(params=[*((name, "cold") for name in BACKENDS), *((name, "warm") for name in FORKABLE)], ids="-".join)
+@pytest.fixture(params=WAYS, ids="-".join)
 def isolation(request: pytest.FixtureRequest) -> Isolation:
     """Each way to start a sandbox on this host."""
     backend, start = request.param
@@ -255,9 +256,25 @@ def test_forced_backend_is_used_and_the_downgrade_is_told(force: str, monkeypatc
     assert (FORCE in found.why_lower) == (found.level != "L3")
 
 
+def test_the_weakest_level_has_to_be_allowed_and_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(UNISOLATED, raising=False)
+    with pytest.raises(SandboxUnavailable, match=f"only with {UNISOLATED}=1"):
+        reach("L1")
+    monkeypatch.setenv(UNISOLATED, "1")
+    monkeypatch.setenv(FORCE, "L1,cold")
+    _reach.cache_clear()
+    found = reach("L3")
+    assert (found.level, found.backend) == ("L1", "limits")
+    assert "landlock" in found.why_lower
+    lacking = {name for name, holds in found.details["self_test"].items() if not holds}  # type: ignore[attr-defined]
+    assert "host_files" in lacking and lacking <= NOT_AT_L1
+
+
 def test_unknown_level_or_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="L9"):
         reach("L9")
+    with pytest.raises(ValueError, match="L0 is no isolation and refused"):
+        reach("L0")
     monkeypatch.setenv(FORCE, "wishes")
     with pytest.raises(SandboxUnavailable, match="wishes"):
         reach("L3")
