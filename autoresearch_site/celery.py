@@ -6,9 +6,11 @@ Queues: ``agents`` (sessions), ``evaluators.<device>`` (measurements), ``default
 from __future__ import annotations
 
 import os
+from importlib import import_module
+from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init
+from celery.signals import celeryd_after_setup, worker_process_init, worker_process_shutdown
 
 from autoresearch_site.process import die_with_parent
 
@@ -19,7 +21,28 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 
+EVALUATORS = "evaluators."
+_device_kinds: list[str] = []
+_announcers: list[Any] = []
+
+
+@celeryd_after_setup.connect
+def _queues_are_known(instance: Any, **_: object) -> None:
+    """The pool's processes inherit what this worker measures on."""
+    _device_kinds[:] = [name[len(EVALUATORS) :] for name in instance.app.amqp.queues.consume_from if EVALUATORS in name]
+
+
 @worker_process_init.connect
 def _pool_process_started(**_: object) -> None:
     """A killed worker takes its pool along: no orphan goes on measuring."""
     die_with_parent()
+    for kind in _device_kinds:
+        announcer = import_module("evaluators.announce").Announcer(kind)  # needs the models, which are loaded by now
+        announcer.start()
+        _announcers.append(announcer)
+
+
+@worker_process_shutdown.connect
+def _pool_process_ends(**_: object) -> None:
+    for announcer in _announcers:
+        announcer.stop()

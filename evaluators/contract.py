@@ -37,12 +37,18 @@ class Limits:
 
 @dataclass(frozen=True)
 class Profile:
-    """One size of an environment: limits plus settings that its protocol understands."""
+    """One size of an environment: limits plus settings that its protocol understands.
+
+    device: kind of worker that may measure it (``cpu``, ``cuda``); devices: how many of that kind one trial uses;
+    device_memory_bytes: what each must have (the host, for ``cpu``, must have ``limits.memory_bytes``).
+    """
 
     name: str
     device: str
     limits: Limits
     settings: Mapping[str, object] = field(default_factory=dict)
+    devices: int = 1
+    device_memory_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 from django.db import close_old_connections, connection
+from django.utils import timezone
 
-from evaluators import preflight, sandbox
+from evaluators import fit, preflight
+from evaluators.announce import WANTED_LEVEL, capability, worker_name
 from evaluators.contract import Cancelled, HarnessFault, Measurement, Progress
 from evaluators.registry import get_environment
-from trials.models import Campaign, Evaluation
+from trials.models import Campaign, Evaluation, Worker
 from trials.services import leases, outcomes
 from trials.services.blobs import get_tree
 from trials.vocab import EvaluationState, Label, Purpose
 
 logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 2.0
-WANTED_LEVEL = "L3"
-
-
-def worker_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+WAIT_IS_ODD = timedelta(seconds=5)
+EXPLAINED_AT_ONCE = 200
 
 
 def evaluate(evaluation_id: int) -> int | None:
@@ -56,15 +54,25 @@ def evaluate(evaluation_id: int) -> int | None:
 
 
 def why_unfit(order: Evaluation) -> str:
-    """Why this host may not measure the order, empty when it may."""
-    try:
-        isolation = sandbox.reach(WANTED_LEVEL)
-    except sandbox.SandboxUnavailable as error:
-        return str(error)
-    if isolation.level < order.campaign.minimum_level:
-        wanted = order.campaign.minimum_level
-        return f"the campaign wants {wanted}, {worker_name()} reaches {isolation.level}: {isolation.why_lower}"
-    return ""
+    """Why this process may not measure the order, empty when it may."""
+    needs = fit.needs_of(order.campaign.spec["profile"], order.campaign.minimum_level)
+    mine = capability(order.device)
+    unfit = fit.misfit(mine, needs)
+    return f"{unfit}: {mine.details['isolation']['why_lower']}" if unfit and mine.level < needs.level else unfit
+
+
+def explain_waits(campaign: Campaign) -> None:
+    """Say on every trial that waits for long why no worker takes it, and take it back when one could."""
+    now = timezone.now()
+    waiting = Evaluation.objects.filter(
+        campaign=campaign, state=EvaluationState.QUEUED, queued_at__lt=now - WAIT_IS_ODD
+    ).select_related("trial")[:EXPLAINED_AT_ONCE]
+    if not waiting:
+        return
+    needs = fit.needs_of(campaign.spec["profile"], campaign.minimum_level)
+    reason = fit.why_waiting(list(Worker.objects.alive(now)), needs)
+    for order in waiting:
+        leases.explain_wait(order.pk, reason)
 
 
 def measure(evaluation: Evaluation, beat: Heartbeat) -> Measurement:

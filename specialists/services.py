@@ -233,5 +233,6 @@ def tick() -> None:
         send = dispatch.evaluation(campaign)
         for evaluation_id in leases.take_unsent(campaign.pk, LOST_MESSAGE):
             send(evaluation_id)
+        evaluators.explain_waits(campaign)
         evaluators.judge_measured(campaign.pk)
         advance(campaign.pk)

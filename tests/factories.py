@@ -18,7 +18,7 @@ SPEC: dict[str, Any] = {
     "profile": {
         "name": "cpu",
         "device": "cpu",
-        "limits": {"artifact_bytes": 272_000, "train_units": 600, "eval_units": 60},
+        "limits": {"artifact_bytes": 272_000, "train_units": 600, "eval_units": 60, "memory_bytes": 1 << 30},
     },
 }
 ROLES = [

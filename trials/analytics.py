@@ -14,8 +14,9 @@ from typing import Any
 from django.db.models import F, Window
 from django.db.models.functions import Left, RowNumber
 
+from trials.formatting import waiting
 from trials.models import Campaign, Evaluation, FrontierStep, Rollup, Trial
-from trials.vocab import UNCOUNTED_LABELS, Label, Purpose
+from trials.vocab import UNCOUNTED_LABELS, EvaluationState, Label, Purpose
 
 MAX_POINTS = 1500
 NEWEST_POINTS = 300
@@ -185,9 +186,15 @@ def sparks(campaigns: Sequence[Campaign]) -> dict[int, list[Step]]:
     return found
 
 
-def phases(campaign: Campaign, numbers: Sequence[int]) -> dict[int, tuple[str, float]]:
-    """Phase and progress of trials that are being measured now, by number."""
+def phases(campaign: Campaign, numbers: Sequence[int]) -> dict[int, tuple[str, float | None]]:
+    """Phase and progress of trials that are being measured now, by number; of queued ones, why they wait if known."""
     rows = Evaluation.objects.in_flight().filter(campaign=campaign, purpose=Purpose.TRIAL, trial__number__in=numbers)
-    return {
-        number: (phase, progress) for number, phase, progress in rows.values_list("trial__number", "phase", "progress")
-    }
+    found: dict[int, tuple[str, float | None]] = {}
+    for number, state, phase, progress, fault in rows.values_list(
+        "trial__number", "state", "phase", "progress", "fault"
+    ):
+        if state == EvaluationState.RUNNING:
+            found[number] = (phase, progress)
+        elif fault:
+            found[number] = (waiting(fault), None)
+    return found

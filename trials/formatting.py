@@ -62,9 +62,14 @@ def duration(value: float | None) -> str:
     return f"{days} d {hours % 24} h"
 
 
-def phase(name: str, progress: float) -> str:
-    """What is being done and how far it is: "train 42 %"."""
-    return f"{words(name)} {fixed(100 * progress, 0)} %"
+def phase(name: str, progress: float | None) -> str:
+    """What is being done and how far it is: "train 42 %"; without progress, what is waited for."""
+    return visible(name) if progress is None else f"{words(name)} {fixed(100 * progress, 0)} %"
+
+
+def waiting(reason: str) -> str:
+    """What stands beside a queued trial."""
+    return f"waits: {reason}" if reason else "waits for its turn"
 
 
 def ago(at: datetime, now: datetime, suffix: str = "") -> str:

@@ -80,9 +80,10 @@ def publish_event(campaign: Campaign, event: Event, trial: Trial | None) -> None
     _send(campaign.slug, event_message(event, trial) | {"campaign": campaign_head(campaign)})
 
 
-def publish_progress(slug: str, number: int, phase: str, progress: float) -> None:
-    """Push how far a running trial is; carries no sequence number because nothing is lost when it is."""
-    _send(slug, {"type": "progress", "trial": number, "phase": phase, "progress": round(progress, 3)})
+def publish_progress(slug: str, number: int, phase: str, progress: float | None) -> None:
+    """Push how far a running trial is, or why one waits; carries no sequence number: nothing is lost when it is."""
+    shown = None if progress is None else round(progress, 3)
+    _send(slug, {"type": "progress", "trial": number, "phase": phase, "progress": shown})
 
 
 def _send(slug: str, message: dict[str, Any]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.db import models
 from django.db.models import Sum
 
-from trials.vocab import LIVE_CAMPAIGN_STATES, EvaluationState, TrialState
+from trials.vocab import LIVE_CAMPAIGN_STATES, OPEN_TRIAL_STATES, EvaluationState, TrialState
+
+WORKER_ALIVE = timedelta(seconds=20)
+"""A worker speaks every five seconds; after this silence it counts as gone."""
 
 
 class CampaignQuerySet(models.QuerySet[Any]):
@@ -26,7 +29,7 @@ class TrialQuerySet(models.QuerySet[Any]):
         return self.filter(campaign_id=campaign_id)
 
     def open(self) -> Self:
-        return self.filter(state__in=[TrialState.QUEUED, TrialState.RUNNING])
+        return self.filter(state__in=OPEN_TRIAL_STATES)
 
     def finished(self) -> Self:
         return self.filter(state=TrialState.FINISHED)
@@ -54,6 +57,12 @@ class EvaluationQuerySet(models.QuerySet[Any]):
     def unsent_since(self, moment: datetime) -> Self:
         """Queued work orders whose last message is older than ``moment``: it may have been lost."""
         return self.filter(state=EvaluationState.QUEUED, sent_at__lt=moment)
+
+
+class WorkerQuerySet(models.QuerySet[Any]):
+    def alive(self, now: datetime) -> Self:
+        """Those that were heard of lately."""
+        return self.filter(seen_at__gt=now - WORKER_ALIVE)
 
 
 class EventQuerySet(models.QuerySet[Any]):

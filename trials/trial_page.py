@@ -12,7 +12,7 @@ from trials.live import campaign_head, trial_row
 from trials.models import Event, Measurement, Trial
 from trials.services.blobs import get_blob, get_text
 from trials.services.events import chain_hash
-from trials.vocab import Label, TrialState
+from trials.vocab import OPEN_TRIAL_STATES, Label
 
 LOG_CHARACTERS = 24_000
 VIEW_CHARACTERS = 60_000
@@ -29,7 +29,7 @@ def context(trial: Trial) -> dict[str, Any]:
         for row in Measurement.objects.filter(trial=trial).select_related("evaluation").order_by("pk")[:MEASUREMENTS]
     ]
     deciding: dict[str, Any] = next((row["record"] for row in measurements if row["purpose"] == "trial"), {})
-    numbers = [trial.number] if trial.state == TrialState.RUNNING else []
+    numbers = [trial.number] if trial.state in OPEN_TRIAL_STATES else []
     return {
         "campaign": campaign,
         "head": campaign_head(campaign),

@@ -17,11 +17,10 @@ from trials.access import access_campaign, access_trial, visible_campaigns
 from trials.live import campaign_head, trial_row
 from trials.models import Campaign, Event, Trial
 from trials.services.blobs import get_blob
-from trials.vocab import LIVE_CAMPAIGN_STATES, TrialState
+from trials.vocab import LIVE_CAMPAIGN_STATES, OPEN_TRIAL_STATES
 
 CAMPAIGNS_PER_PAGE = 40
 ROWS_PER_PAGE = 100
-OPEN_STATES = (TrialState.QUEUED, TrialState.RUNNING)
 
 
 def _cursor(request: HttpRequest, name: str) -> int | None:
@@ -72,7 +71,7 @@ def campaign(request: HttpRequest, slug: str) -> HttpResponse:
         "elapsed": _elapsed(found),
         "figures": _figures(found),
         "latest": Event.objects.after(found.pk, found.last_seq - 1).first(),
-        "open": {row["number"]: row["state"] for row in context["rows"] if row["state"] in OPEN_STATES},
+        "open": {row["number"]: row["state"] for row in context["rows"] if row["state"] in OPEN_TRIAL_STATES},
         "frontier_about": f"{found.score_name} by trial, {found.direction} is better",
         "blank": trial_row(Trial(campaign=found, submitted_at=timezone.now())) | {"number": None, "submitted_at": None},
     }
@@ -89,11 +88,11 @@ def _window(found: Campaign, before: int | None) -> dict[str, Any]:
         trials = trials.filter(number__lt=before)
     page = list(trials.newest(ROWS_PER_PAGE + 1))
     shown = page[:ROWS_PER_PAGE]
-    running = [trial.number for trial in shown if trial.state == TrialState.RUNNING]
+    unfinished = [trial.number for trial in shown if trial.state in OPEN_TRIAL_STATES]
     return {
         "campaign": found,
         "rows": [trial_row(trial) for trial in shown],
-        "phases": analytics.phases(found, running) if running else {},
+        "phases": analytics.phases(found, unfinished) if unfinished else {},
         "older": shown[-1].number if len(page) > ROWS_PER_PAGE else None,
         "before": before,
     }

@@ -39,6 +39,10 @@ class TrialState(StrEnum):
     CANCELLED = "cancelled"
 
 
+#: States in which a trial has no outcome yet.
+OPEN_TRIAL_STATES = frozenset({TrialState.QUEUED, TrialState.RUNNING})
+
+
 class EvaluationState(StrEnum):
     """A work order for an evaluator: queued, then leased, then measured, then judged."""
 

@@ -158,6 +158,7 @@ class _Trial:
             self.chunks = scoring.chunks_of(texts, self.number("rows"), self.number("row_tokens"))
             seen = self.predict()
             self.probe(seen)
+            self.record.cpu_seconds["reference"] = round(self.yardstick.cpu_seconds(), 3)
         total = sum(float(seen.picked[i][chunk.counted].sum()) for i, chunk in enumerate(self.chunks))
         return scoring.bits_per_byte(total, sum(map(len, self.task.held_out)))
 

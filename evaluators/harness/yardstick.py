@@ -67,6 +67,10 @@ class Yardstick:
         chosen = recent if len(recent) >= ENOUGH else self._slices
         return sum(seconds for _, seconds in chosen) / sum(units for units, _ in chosen)
 
+    def cpu_seconds(self) -> float:
+        """What the reference itself has cost so far."""
+        return self._process.cpu_seconds()
+
     def _ask(self) -> None:
         self._asked = True
         self._wire.send(Kind.SLICE)

@@ -40,7 +40,8 @@ export function duration(value) {
   return `${days} d ${hours % 24} h`;
 }
 
-export const phase = (name, progress) => `${words(name)} ${fixed(100 * progress, 0)} %`;
+// Without progress: what is waited for.
+export const phase = (name, progress) => (progress === null ? name : `${words(name)} ${fixed(100 * progress, 0)} %`);
 
 export function ago(at, now = Date.now(), suffix = "") {
   const passed = Math.max(0, now - at) / 1000;
@@ -58,4 +59,13 @@ export const exact = (at) =>
 export function sense(value, direction) {
   if (!known(value) || Number(value) === 0) return "";
   return (direction === "lower") === (value < 0) ? "better" : "worse";
+}
+
+// A bar and what is being done; only words while a trial waits.
+export function showProgress(element, { phase: name, fraction }) {
+  const bar = element.querySelector("progress");
+  element.hidden = false;
+  bar.hidden = fraction === null;
+  bar.value = fraction ?? 0;
+  element.querySelector(".phase").textContent = phase(name, fraction);
 }

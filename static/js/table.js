@@ -120,7 +120,6 @@ export class TrialTable {
   showProgress(number, progress) {
     const element = this.find(number);
     if (element === null || !progress) return;
-    element.querySelector("progress").value = progress.fraction;
-    element.querySelector(".phase").textContent = format.phase(progress.phase, progress.fraction);
+    format.showProgress(element.querySelector(".doing"), progress);
   }
 }

@@ -1,5 +1,5 @@
 // The trial page: progress while it runs, and the whole record again, from the server, whenever an event is about it.
-import { phase } from "./format.js";
+import { showProgress as show } from "./format.js";
 import { Live } from "./live.js";
 
 const main = document.querySelector("main");
@@ -14,9 +14,7 @@ function showStatus(status, text) {
 
 function showProgress(progress) {
   const doing = document.querySelector("[data-doing]");
-  if (!doing || !progress) return;
-  doing.querySelector("progress").value = progress.fraction;
-  doing.querySelector(".phase").textContent = phase(progress.phase, progress.fraction);
+  if (doing && progress) show(doing, progress);
 }
 
 // Folded parts that the reader opened stay open when the record is replaced.

@@ -113,6 +113,25 @@ def test_a_trial_appears_runs_and_finishes_without_a_reload(
     assert (complaints.errors, complaints.loads) == ([], 1)
 
 
+def test_a_trial_that_nobody_can_take_says_why_on_the_page(
+    page: Page, campaign: Campaign, complaints: Complaints
+) -> None:
+    open_live(page, campaign.get_absolute_url())
+    order = submit(campaign).evaluations.get()
+    doing = page.locator('#trial-rows tr[data-number="1"] .doing')
+    expect(doing).to_be_hidden()
+    leases.explain_wait(order.pk, 'no <b>"evaluator"</b> for cuda is running')
+    expect(doing.locator(".phase")).to_have_text('waits: no <b>"evaluator"</b> for cuda is running')
+    expect(doing.locator("progress")).to_be_hidden()
+    page.reload()
+    expect(doing.locator(".phase")).to_have_text('waits: no <b>"evaluator"</b> for cuda is running')
+    evaluation = start(order.trial)
+    leases.heartbeat(evaluation.pk, evaluation.attempt, phase="train", progress=0.5)
+    expect(doing.locator(".phase")).to_have_text("train 50 %")
+    expect(doing.locator("progress")).to_be_visible()
+    assert complaints.errors == []
+
+
 def test_after_a_dropped_socket_the_page_equals_the_database(
     page: Page, context: BrowserContext, campaign: Campaign, complaints: Complaints
 ) -> None:

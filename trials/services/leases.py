@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from trials import live
 from trials.canonical import dumps, sha256_bytes
+from trials.formatting import waiting
 from trials.models import Campaign, Evaluation, Measurement, Trial
 from trials.services.blobs import put_blob
 from trials.services.events import append_event
@@ -42,6 +43,7 @@ def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
         lease_expires_at=now + timedelta(seconds=LEASE_SECONDS),
         phase="claimed",
         progress=0.0,
+        fault="",
     )
     if not changed:
         return None
@@ -143,5 +145,10 @@ def take_unsent(campaign_id: int, older_than: timedelta) -> list[int]:
 
 
 def explain_wait(evaluation_id: int, reason: str) -> None:
-    """Say on a queued work order why a host left it alone, for people who wonder."""
-    Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.QUEUED).update(fault=reason[:300])
+    """Say on a queued work order why nobody takes it, or with an empty reason that somebody could."""
+    reason = reason[:300]
+    queued = Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.QUEUED).exclude(fault=reason)
+    if queued.update(fault=reason):
+        order = Evaluation.objects.select_related("campaign", "trial").get(pk=evaluation_id)
+        if order.purpose == Purpose.TRIAL:
+            live.publish_progress(order.campaign.slug, order.trial.number, waiting(reason), None)

@@ -47,7 +47,7 @@ def pretty(value: object) -> str:
 
 
 @register.filter
-def phase_text(phase: tuple[str, float] | None) -> str:
+def phase_text(phase: tuple[str, float | None] | None) -> str:
     return "" if phase is None else formatting.phase(*phase)
 
 

@@ -1,0 +1,77 @@
+"""What every benchmark prints and keeps: rows, and targets that hold, fail, or need the full size."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on a figure: ``value`` at most ``target``. ``ok`` is None when the run was too small to say."""
+
+    value: float | None
+    target: float
+    ok: bool | None
+
+
+def at_most(value: float, target: float) -> Target:
+    """Holds when the value does not exceed the target."""
+    return Target(value, target, value <= target)
+
+
+@dataclass
+class Report:
+    """One run: rows of plain values, targets by name, notes on the machine."""
+
+    name: str
+    quick: bool
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    targets: dict[str, Target] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The document that is kept and printed."""
+        machine = {"python": platform.python_version(), "system": platform.platform()}
+        targets = {name: vars(target) for name, target in self.targets.items()}
+        return {"benchmark": self.name, "quick": self.quick, "machine": machine, "rows": self.rows, "targets": targets}
+
+
+def spread(values: Sequence[float]) -> dict[str, float | int]:
+    """Median, quartiles and number of repeats."""
+    low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else (values[0],) * 3
+    return {"median": round(middle, 3), "low": round(low, 3), "high": round(high, 3), "repeats": len(values)}
+
+
+def run(name: str, measure: Callable[[Report], None], arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, measure, print and keep. Returns the exit status: 0 unless a target is missed."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, under ten minutes on two cores")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    chosen = parser.parse_args(arguments)
+    report = Report(name, chosen.quick)
+    measure(report)
+    document = report.as_json()
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if chosen.json:
+        sys.stdout.write(json.dumps(document) + "\n")
+    else:
+        _table(report)
+    return int(any(target.ok is False for target in report.targets.values()))
+
+
+def _table(report: Report) -> None:
+    for row in report.rows:
+        sys.stdout.write("  ".join(f"{name} {value}" for name, value in row.items()) + "\n")
+    for name, target in report.targets.items():
+        verdict = {True: "ok", False: "MISSED", None: "needs the full size"}[target.ok]
+        sys.stdout.write(f"target {name}: {target.value} (at most {target.target}) {verdict}\n")
