@@ -17,6 +17,7 @@ from evaluators.sandbox import LEVELS, SandboxUnavailable
 
 class Command(BaseCommand):
     help = "Judge one recipe folder by hand, without a campaign."
+    needs_servers = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("environment")

@@ -12,6 +12,7 @@ from evaluators.registry import profile_of
 
 class Command(BaseCommand):
     help = "Make or check the data of an environment: what is there, what is missing, where it is looked for."
+    needs_servers = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("environment")

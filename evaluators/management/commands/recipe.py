@@ -13,6 +13,7 @@ from evaluators.registry import profile_of
 
 class Command(BaseCommand):
     help = "Write the starting recipe of an environment to a folder."
+    needs_servers = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("environment")

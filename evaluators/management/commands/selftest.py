@@ -14,6 +14,7 @@ from evaluators.sandbox.conformance import Attempt, conformance
 
 class Command(BaseCommand):
     help = "Try every isolation level of this host and every way to start a sandbox; report each check."
+    needs_servers = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
