@@ -116,6 +116,18 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         return out
 
 
+class Uncounted:
+    """Stands in for a meter where a phase has no budget of units: counting would cost CPU seconds that are judged."""
+
+    units = 0
+
+    def __enter__(self) -> None:
+        """Nothing begins."""
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing ends."""
+
+
 def reference_seconds_per_unit(clock: Callable[[], float], meter: Meter) -> float:
     """CPU seconds that a unit of plain training costs on this machine now: the quickest of four slices of 0.05 s.
 
