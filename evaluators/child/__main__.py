@@ -12,8 +12,9 @@ import os
 import confine
 import frames
 import language_model
+import reference
 
-PROTOCOLS = {"language_model": language_model.serve}
+PROTOCOLS = {"language_model": language_model.serve, "reference": reference.serve}
 
 
 def take_descriptors() -> tuple[int, int]:

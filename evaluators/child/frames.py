@@ -26,6 +26,7 @@ class Kind(IntEnum):
     CHUNK = 6  # tokens, int32 (rows, length)
     ADAPT = 7  # nothing: learn from the chunk that has just been scored
     LOAD = 8  # nothing: load the artifact that has just left
+    WORK = 9  # nothing: do the reference work once
     READY = 64  # JSON object: cost of the reference work; sent before any byte of a recipe is read
     PROGRESS = 65  # units spent, u64
     TRAINED = 66  # the artifact
@@ -36,6 +37,7 @@ class Kind(IntEnum):
     ADAPTED = 71  # nothing
     OVERRUN = 72  # units spent, u64, when they passed the limit
     FAILED = 73  # JSON object: stage, reason, excerpt
+    WORKED = 74  # nothing: the reference work is done
 
 
 class FrameError(ValueError):

@@ -301,11 +301,10 @@ class Conversation:
             raise Verdict(Label.INVALID_RESULT, f"{error} of chunk {index}", {"chunk": index}) from error
 
 
-def not_causal(move: float, what: str, chunk: int, row: int, position: int) -> Verdict:
+def not_causal(move: float, what: str, where: Mapping[str, int]) -> Verdict:
     """A prediction that depends on more than its row's earlier tokens."""
     reason = f"not causal: a prediction moved by {move:.4g} nats when {what}"
-    where: dict[str, float | int | str] = {"chunk": chunk, "row": row, "position": position, "largest_move": move}
-    return Verdict(Label.INVALID_RESULT, reason, where)
+    return Verdict(Label.INVALID_RESULT, reason, {**where, "largest_move": move})
 
 
 def _vocabulary(packed: bytes) -> list[bytes]:

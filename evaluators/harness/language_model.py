@@ -96,7 +96,7 @@ class _Trial(Conversation):
                     move, row, position = scoring.largest_move(kept, self.logits(wire, other.tokens), other.cuts)
                 if not move <= LARGEST_MOVE:
                     what = "its future was replaced" if kept is not None else "it was asked for again"
-                    raise not_causal(move, what, index, row, position)
+                    raise not_causal(move, what, {"chunk": index, "row": row, "position": position})
                 largest = max(largest, move)
                 if seen.adapts:
                     if kept is not None:

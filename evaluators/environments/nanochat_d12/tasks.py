@@ -1,0 +1,307 @@
+"""Six small tasks made of held-out plays and books: choices to be told apart by likelihood alone.
+
+Built from text only, in an order given by hashes: the same text always yields the same items. Wrong choices are right
+ones elsewhere (or mirror images of right ones), so that position, length and how common a word is tell nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from evaluators.child.frames import pack_texts
+from evaluators.harness.choices import Item
+
+#: Task -> number of choices; chance is one of them.
+CHOICES = {"idiom": 4, "cloze": 4, "word_order": 2, "spelling": 2, "agreement": 2, "source": 2}
+
+#: Items of one task stand at least so many bytes apart.
+APART = 40
+WORD = re.compile(rb"[A-Za-z]+(?:'[a-z]+)?")
+
+#: Pairs of verb forms of different persons, the rarer ones first: each is taken equally often as right and as wrong.
+PAIRS = (
+    *((b"wast", b"was"), (b"dost", b"doth"), (b"canst", b"can"), (b"wilt", b"will"), (b"hast", b"hath")),
+    *((b"art", b"are"), (b"shalt", b"shall"), (b"doth", b"do"), (b"am", b"is"), (b"was", b"were")),
+    *((b"hath", b"have"), (b"am", b"are"), (b"is", b"are")),
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Word ``at`` of a document, a space or line break before it."""
+
+    text: Text
+    at: int
+
+    @property
+    def word(self) -> bytes:
+        return self.text.words[self.at].group()
+
+    @property
+    def start(self) -> int:
+        """Where the choice begins: at the white space before the word."""
+        return self.text.words[self.at].start() - 1
+
+    def neighbour(self, step: int) -> bytes:
+        """The word so many words on, empty where something but one space lies between."""
+        first, last = sorted((self.at, self.at + step))
+        if first < 0 or last >= len(self.text.words):
+            return b""
+        return b"" if not self.text.flows(first, last) else self.text.words[self.at + step].group()
+
+    def context(self, size: int) -> bytes:
+        """At most ``size`` bytes before the choice, from a word's beginning."""
+        before = self.text.body[max(0, self.start - size) : self.start]
+        return before if self.start <= size else before[before.find(b" ") + 1 :] if b" " in before else before
+
+    def after(self, size: int) -> bytes:
+        """What follows the word, at least ``size`` bytes, to the end of a word."""
+        begin = self.text.words[self.at].end()
+        end = next((word.end() for word in self.text.words[self.at :] if word.end() >= begin + size), begin)
+        return self.text.body[begin:end]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A document's body and its words."""
+
+    name: str
+    body: bytes
+    words: tuple[re.Match[bytes], ...]
+
+    def flows(self, first: int, last: int) -> bool:
+        """Whether words ``first`` to ``last`` follow each other with one space between."""
+        return all(self.body[self.words[i].end() : self.words[i + 1].start()] == b" " for i in range(first, last))
+
+    def places(self) -> Iterator[Place]:
+        """Words that may begin a choice, far enough from both ends."""
+        for at in range(20, len(self.words) - 20):
+            if self.body[self.words[at].start() - 1 : self.words[at].start()] in (b" ", b"\n"):
+                yield Place(self, at)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the training text says: how often each word occurs, and each word behind a pair of words of interest."""
+
+    words: Mapping[bytes, int]
+    after_pair: Mapping[tuple[bytes, bytes], Mapping[bytes, int]]
+
+
+def build(train: Sequence[bytes], held_out: Mapping[str, bytes], excerpt_bytes: int, most: int) -> tuple[Item, ...]:
+    """At most ``most`` items of each task from held-out documents, the middle ``excerpt_bytes`` of each left out."""
+    texts = [part for name in sorted(held_out) for part in _outside(name, held_out[name], excerpt_bytes)]
+    known = _count(train, texts)
+    items: list[Item] = []
+    for task, make in MAKERS.items():
+        items += make(task, texts, known, most)
+    return tuple(items)
+
+
+def sha256_of(items: Iterable[Item]) -> str:
+    """Hash of all items: task, context, choices and answer of each."""
+    packed = [pack_texts([i.task.encode(), i.context, *i.choices, str(i.answer).encode()]) for i in items]
+    return sha256(pack_texts(packed)).hexdigest()
+
+
+def middle(body: bytes, size: int) -> bytes:
+    """The ``size`` bytes in the middle of a document, which no item is made of."""
+    begin = max(0, (len(body) - size) // 2)
+    return body[begin : begin + size]
+
+
+def _outside(name: str, body: bytes, excerpt_bytes: int) -> Iterator[Text]:
+    """The two parts of a document around its middle."""
+    begin = max(0, (len(body) - excerpt_bytes) // 2)
+    for label, part in (("begin", body[:begin]), ("end", body[begin + excerpt_bytes :])):
+        yield Text(f"{name}/{label}", part, tuple(WORD.finditer(part)))
+
+
+def _count(train: Sequence[bytes], texts: Sequence[Text]) -> Known:
+    wanted: dict[tuple[bytes, bytes], Counter[bytes]] = {}
+    for text in texts:
+        for first, second in zip(text.words, text.words[1:], strict=False):
+            wanted[first.group(), second.group()] = Counter()
+    words: Counter[bytes] = Counter()
+    for body in train:
+        found = WORD.findall(body)
+        words.update(found)
+        for first, second, third in zip(found, found[1:], found[2:], strict=False):
+            behind = wanted.get((first, second))
+            if behind is not None:
+                behind[third] += 1
+    return Known(words, wanted)
+
+
+def _key(task: str, place: Place) -> bytes:
+    return sha256(f"{task}:{place.text.name}:{place.start}".encode()).digest()
+
+
+def _chosen(task: str, texts: Iterable[Text], fits: Callable[[Place], bool]) -> list[Place]:
+    """Places that fit, in the order of their hashes, no two of one document close together."""
+    fitting = sorted((p for text in texts for p in text.places() if fits(p)), key=functools.partial(_key, task))
+    taken: set[tuple[str, int]] = set()
+    chosen: list[Place] = []
+    for place in fitting:
+        block = place.start // APART
+        if any((place.text.name, block + step) in taken for step in (-1, 0, 1)):
+            continue
+        taken.add((place.text.name, block))
+        chosen.append(place)
+    return chosen
+
+
+def _item(task: str, number: int, context: bytes, right: bytes, wrong: Sequence[bytes]) -> Item:
+    """The right choice stands at each position equally often."""
+    answer = number % (len(wrong) + 1)
+    return Item(task, context, (*wrong[:answer], right, *wrong[answer:]), answer)
+
+
+def _borrowed(
+    task: str, places: Sequence[Place], suits: Callable[[Place, bytes], bool], most: int
+) -> list[list[bytes]]:
+    """For each of the first places three other words, taken in turn from the answers of the places behind it."""
+    chosen = list(places[:most])
+    wrong: list[list[bytes]] = []
+    for number, place in enumerate(chosen):
+        ring = (chosen[(number + step) % len(chosen)].word for step in range(1, len(chosen)))
+        found: list[bytes] = []
+        for word in ring:
+            if len(found) < CHOICES[task] - 1 and word not in found and word != place.word and suits(place, word):
+                found.append(word)
+        wrong.append(found)
+    return wrong
+
+
+def _rationed(places: Iterable[Place], most: int) -> list[Place]:
+    """Places of which no more than ``most`` have the same word."""
+    used: Counter[bytes] = Counter()
+    kept: list[Place] = []
+    for place in places:
+        used[place.word] += 1
+        if used[place.word] <= most:
+            kept.append(place)
+    return kept
+
+
+def _idiom(task: str, texts: Sequence[Text], known: Known, most: int) -> list[Item]:
+    """The last word of three that the training text often has together, against words it never has there."""
+
+    def behind(place: Place) -> Mapping[bytes, int]:
+        return known.after_pair.get((place.neighbour(-2), place.neighbour(-1)), {})
+
+    def fits(place: Place) -> bool:
+        seen = behind(place)
+        return seen.get(place.word, 0) >= 3 and 4 * seen[place.word] >= sum(seen.values())
+
+    places = _rationed(_chosen(task, texts, fits), 12)[:most]
+    wrong = _borrowed(task, places, lambda place, word: word not in behind(place), most)
+    return [
+        _item(task, n, place.context(36), b" " + place.word, [b" " + word for word in wrong[n]])
+        for n, place in enumerate(places)
+    ]
+
+
+def _cloze(task: str, texts: Sequence[Text], known: Known, most: int) -> list[Item]:
+    """A word left out of running text, against words left out elsewhere; what follows it is judged as well."""
+
+    def fits(place: Place) -> bool:
+        flows = place.neighbour(-2) and place.neighbour(2)
+        return bool(flows) and place.word.islower() and len(place.word) >= 4 and known.words.get(place.word, 0) >= 20
+
+    places = _rationed(_chosen(task, texts, fits), 6)[:most]
+    wrong = _borrowed(task, places, lambda place, word: abs(len(word) - len(place.word)) <= 2, most)
+    items: list[Item] = []
+    for n, place in enumerate(places):
+        after = place.after(12)
+        items.append(
+            _item(task, n, place.context(36), b" " + place.word + after, [b" " + word + after for word in wrong[n]])
+        )
+    return items
+
+
+def _word_order(task: str, texts: Sequence[Text], known: Known, most: int) -> list[Item]:
+    """Four words as they stand, against the middle two exchanged."""
+
+    def fits(place: Place) -> bool:
+        words = [place.neighbour(step) for step in range(1, 4)]
+        return all(words) and words[0] != words[1] and all(word.islower() for word in words[:2])
+
+    items: list[Item] = []
+    for n, place in enumerate(_chosen(task, texts, fits)[:most]):
+        first, second, third = (place.neighbour(step) for step in range(1, 4))
+        right, wrong = (b" " + b" ".join((place.word, *middle, third)) for middle in ((first, second), (second, first)))
+        items.append(_item(task, n, place.context(24), right, [wrong]))
+    return items
+
+
+def _spelling(task: str, texts: Sequence[Text], known: Known, most: int) -> list[Item]:
+    """A word as it is written, against two of its inner letters exchanged; no such word stands in the training text."""
+
+    def misspelt(place: Place) -> bytes:
+        word = place.word
+        first = 1 + _key("letter", place)[0] % (len(word) - 2)
+        return word[:first] + word[first + 1 : first + 2] + word[first : first + 1] + word[first + 2 :]
+
+    def fits(place: Place) -> bool:
+        word = place.word
+        common = word.isalpha() and word.islower() and len(word) >= 5 and known.words.get(word, 0) >= 3
+        return common and misspelt(place) != word and misspelt(place) not in known.words
+
+    items: list[Item] = []
+    for n, place in enumerate(_chosen(task, texts, fits)[:most]):
+        after = place.after(6)
+        items.append(_item(task, n, place.context(24), b" " + place.word + after, [b" " + misspelt(place) + after]))
+    return items
+
+
+def _agreement(task: str, texts: Sequence[Text], known: Known, most: int) -> list[Item]:
+    """A verb as its subject wants it, against the form of another person."""
+    forms = {form for pair in PAIRS for form in pair}
+
+    def fits(place: Place) -> bool:
+        return place.word in forms and bool(place.neighbour(-1) or place.neighbour(1))
+
+    waiting: dict[bytes, list[Place]] = {}
+    for place in _chosen(task, texts, fits):
+        waiting.setdefault(place.word, []).append(place)
+    items: list[Item] = []
+    for first, second in PAIRS:
+        there = min(len(waiting.get(first, ())), len(waiting.get(second, ())), (most - len(items)) // 2)
+        for form, other in ((first, second), (second, first)):
+            for place in waiting.get(form, [])[:there]:
+                after = place.after(12)
+                items.append(_item(task, len(items), place.context(30), b" " + form + after, [b" " + other + after]))
+            del waiting.get(form, [])[:there]
+    return items
+
+
+def _source(task: str, texts: Sequence[Text], known: Known, most: int) -> list[Item]:
+    """The next words of a play or a book, against the next words of an item of the other kind, and the reverse."""
+    plays = [text for text in texts if b"\n[" in text.body or b".]" in text.body]
+    books = [text for text in texts if text not in plays]
+    pairs = zip(
+        *(_chosen(task, kind, lambda place: place.word.islower())[: most // 2] for kind in (plays, books)),
+        strict=False,
+    )
+    items: list[Item] = []
+    for play, book in pairs:
+        following = [b" " + place.word + place.after(32) for place in (play, book)]
+        items.append(_item(task, len(items), play.context(72), following[0], [following[1]]))
+        items.append(_item(task, len(items), book.context(72), following[1], [following[0]]))
+    return items
+
+
+MAKERS: Mapping[str, Callable[[str, Sequence[Text], Known, int], list[Item]]] = {
+    "idiom": _idiom,
+    "cloze": _cloze,
+    "word_order": _word_order,
+    "spelling": _spelling,
+    "agreement": _agreement,
+    "source": _source,
+}
