@@ -21,6 +21,7 @@ CHOICES = {"idiom": 4, "cloze": 4, "word_order": 2, "spelling": 2, "agreement": 
 
 #: Items of one task stand at least so many bytes apart.
 APART = 40
+SPACE = re.compile(rb"\s")
 WORD = re.compile(rb"[A-Za-z]+(?:'[a-z]+)?")
 
 #: Pairs of verb forms of different persons, the rarer ones first: each is taken equally often as right and as wrong.
@@ -33,7 +34,7 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Place:
-    """Word ``at`` of a document, a space or line break before it."""
+    """Word ``at`` of a document, a space before it."""
 
     text: Text
     at: int
@@ -44,7 +45,7 @@ class Place:
 
     @property
     def start(self) -> int:
-        """Where the choice begins: at the white space before the word."""
+        """Where the choice begins: at the space before the word."""
         return self.text.words[self.at].start() - 1
 
     def neighbour(self, step: int) -> bytes:
@@ -57,7 +58,8 @@ class Place:
     def context(self, size: int) -> bytes:
         """At most ``size`` bytes before the choice, from a word's beginning."""
         before = self.text.body[max(0, self.start - size) : self.start]
-        return before if self.start <= size else before[before.find(b" ") + 1 :] if b" " in before else before
+        seam = SPACE.search(before)
+        return before[seam.end() :] if seam is not None else before
 
     def after(self, size: int) -> bytes:
         """What follows the word, at least ``size`` bytes, to the end of a word."""
@@ -79,9 +81,10 @@ class Text:
         return all(self.body[self.words[i].end() : self.words[i + 1].start()] == b" " for i in range(first, last))
 
     def places(self) -> Iterator[Place]:
-        """Words that may begin a choice, far enough from both ends."""
+        """Words that may begin a choice: behind a single space, and far enough from both ends."""
         for at in range(20, len(self.words) - 20):
-            if self.body[self.words[at].start() - 1 : self.words[at].start()] in (b" ", b"\n"):
+            start = self.words[at].start()
+            if self.body[start - 1] == ord(" ") and not self.body[start - 2 : start - 1].isspace():
                 yield Place(self, at)
 
 

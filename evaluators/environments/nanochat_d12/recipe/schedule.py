@@ -4,7 +4,7 @@ import math
 
 #: The evaluator measures CPU time, so a step that costs less leaves room for more steps. Its figure ``budget_used``
 #: says how much of the budget a run took; more than 1.05 of it is an overrun.
-STEPS_PER_SECOND: float = 12.5
+STEPS_PER_SECOND: float = 6.5
 WARMUP: float = 0.05
 FINAL_RATE: float = 0.1
 

@@ -1,4 +1,4 @@
-"""How the work is done: the kernel of attention, one step, prediction in windows, weights as bytes."""
+"""How the work is done: the kernel of attention, one step in portions, prediction in windows, weights as bytes."""
 
 import math
 from collections.abc import Mapping
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CLIP: float = 1.0
+#: Windows that pass through the model at once; the gradients of a batch are summed over its portions.
+PORTION: int = 4
 #: Tokens that a prediction sees: rows up to this length are read whole, longer ones in windows that overlap by half.
 WINDOW: int = 64
 
@@ -32,7 +34,9 @@ def training_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 def step(model: nn.Module, optimizers: list[torch.optim.Optimizer], tokens: Tensor, fraction: float) -> None:
     """One update from a batch (B, T + 1) at a fraction of the run."""
-    training_loss(model(tokens[:, :-1]), tokens[:, 1:]).backward()
+    for portion in tokens.split(PORTION):
+        share = portion.size(0) / tokens.size(0)
+        (share * training_loss(model(portion[:, :-1]), portion[:, 1:])).backward()
     nn.utils.clip_grad_norm_(model.parameters(), CLIP)
     optimization.update(optimizers, fraction)
 
