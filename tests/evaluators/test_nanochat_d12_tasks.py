@@ -24,7 +24,7 @@ GOOD = Measurement(
     0,
     "validation",
     score=0.4,
-    numbers={"budget_used": 0.4, "train_reference_seconds": 12.0, "cap_reference_seconds": 30.0},
+    numbers={"correct_idiom": "ff", "budget_used": 0.4, "train_reference_seconds": 12.0, "cap_reference_seconds": 30.0},
     eval_units=1,
 )
 
@@ -135,6 +135,7 @@ def test_ties_are_shared_and_margins_that_the_probe_may_miss_are_ties() -> None:
 
 def test_a_good_measurement_is_valid_up_to_the_tolerance_of_its_budget() -> None:
     assert CORE.judge(GOOD, CPU).label == VALID
+    assert "correct_idiom" not in CORE.judge(GOOD, CPU).numbers
     full = {"budget_used": 1.05, "train_reference_seconds": 31.5, "cap_reference_seconds": 30.0}
     assert CORE.judge(replace(GOOD, numbers=full), CPU).label == VALID
     over = {"budget_used": 1.06, "train_reference_seconds": 31.8, "cap_reference_seconds": 30.0}

@@ -41,8 +41,8 @@ CPU = Profile(
     name="cpu",
     device="cpu",
     limits=Limits(
-        train_seconds=180.0,
-        eval_seconds=120.0,
+        train_seconds=300.0,
+        eval_seconds=180.0,
         memory_bytes=4 << 30,
         eval_units=500_000_000_000,
     ),
