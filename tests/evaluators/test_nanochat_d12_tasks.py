@@ -30,8 +30,8 @@ GOOD = Measurement(
 
 #: Hashes of all items of a split at full size.
 EXPECTED = {
-    "validation": "fe86af47985ec6b0412c577913dd872329ba0da6bd54779667ab09ad82a989ef",
-    "sealed": "7e9846e3e0330117d832f2c76348cd16422fc3eb41e98e4a14fd02d42ab05455",
+    "validation": "1ba14b01a63d7ed5541f4c5b8d4eaf38aa291d1376faf059e3912b961a4aa3a7",
+    "sealed": "6be480b3f3461f2007d49b946e2c557aa130f741539e7fcd150211c3da01b719",
 }
 
 
@@ -99,7 +99,7 @@ def test_position_and_length_tell_nothing(items: Sequence[Item], cue: Callable[[
     assert max(map(abs, accuracy_by_task(items, cue).values())) < 0.06
 
 
-def test_how_common_the_words_of_a_choice_are_tells_nothing_but_spelling(items: Sequence[Item]) -> None:
+def test_how_common_the_words_of_a_choice_are_tells_nothing(items: Sequence[Item]) -> None:
     corpus = text.packaged(text.data_directory() / "nanochat_d12")
     known = Counter(word for body in corpus.train.values() for word in tasks.WORD.findall(body))
 
@@ -108,8 +108,7 @@ def test_how_common_the_words_of_a_choice_are_tells_nothing_but_spelling(items: 
         return sum(known[word] for word in words) / len(words)
 
     found = accuracy_by_task(items, common)
-    assert found.pop("spelling") > 0.8
-    assert max(map(abs, found.values())) < 0.13
+    assert max(map(abs, found.values())) < 0.11
 
 
 def test_a_random_scorer_lands_at_zero(items: Sequence[Item]) -> None:

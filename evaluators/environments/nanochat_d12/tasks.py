@@ -7,6 +7,8 @@ ones elsewhere (or mirror images of right ones), so that position, length and ho
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +23,8 @@ CHOICES = {"idiom": 4, "cloze": 4, "word_order": 2, "spelling": 2, "agreement": 
 
 #: Items of one task stand at least so many bytes apart.
 APART = 40
+#: Places of a pair of words one letter apart that are taken; bytes of a passage whose source is asked for.
+TWINS_EACH, SOURCE_BYTES = 4, 48
 SPACE = re.compile(rb"\s")
 WORD = re.compile(rb"[A-Za-z]+(?:'[a-z]+)?")
 
@@ -244,23 +248,15 @@ def _word_order(task: str, texts: Sequence[Text], known: Known, most: int) -> li
 
 
 def _spelling(task: str, texts: Sequence[Text], known: Known, most: int) -> list[Item]:
-    """A word as it is written, against two of its inner letters exchanged; no such word stands in the training text."""
-
-    def misspelt(place: Place) -> bytes:
-        word = place.word
-        first = 1 + _key("letter", place)[0] % (len(word) - 2)
-        return word[:first] + word[first + 1 : first + 2] + word[first : first + 1] + word[first + 2 :]
+    """A word as it is written, against another word that differs in one letter."""
 
     def fits(place: Place) -> bool:
-        word = place.word
-        common = word.isalpha() and word.islower() and len(word) >= 5 and known.words.get(word, 0) >= 3
-        return common and misspelt(place) != word and misspelt(place) not in known.words
+        return place.word.islower() and place.word.isalpha() and len(place.word) >= 3
 
-    items: list[Item] = []
-    for n, place in enumerate(_chosen(task, texts, fits)[:most]):
-        after = place.after(6)
-        items.append(_item(task, n, place.context(24), b" " + place.word + after, [b" " + misspelt(place) + after]))
-    return items
+    waiting = _by_word(_chosen(task, texts, fits))
+    twins = [(a, b) for a, b in itertools.combinations(sorted(waiting), 2) if _one_letter_apart(a, b)]
+    twins.sort(key=lambda pair: sha256(b" ".join(pair)).digest())
+    return _both_ways(task, waiting, twins, after=6, each=TWINS_EACH, most=most)
 
 
 def _agreement(task: str, texts: Sequence[Text], known: Known, most: int) -> list[Item]:
@@ -270,33 +266,64 @@ def _agreement(task: str, texts: Sequence[Text], known: Known, most: int) -> lis
     def fits(place: Place) -> bool:
         return place.word in forms and bool(place.neighbour(-1) or place.neighbour(1))
 
-    waiting: dict[bytes, list[Place]] = {}
-    for place in _chosen(task, texts, fits):
-        waiting.setdefault(place.word, []).append(place)
+    return _both_ways(task, _by_word(_chosen(task, texts, fits)), PAIRS, after=12, each=most, most=most)
+
+
+def _by_word(places: Iterable[Place]) -> dict[bytes, list[Place]]:
+    found: dict[bytes, list[Place]] = {}
+    for place in places:
+        found.setdefault(place.word, []).append(place)
+    return found
+
+
+def _one_letter_apart(first: bytes, second: bytes) -> bool:
+    return len(first) == len(second) and sum(a != b for a, b in zip(first, second, strict=True)) == 1
+
+
+def _both_ways(
+    task: str,
+    waiting: dict[bytes, list[Place]],
+    pairs: Iterable[tuple[bytes, bytes]],
+    *,
+    after: int,
+    each: int,
+    most: int,
+) -> list[Item]:
+    """For each pair of words as many places of the one as of the other, at most ``each``; places are used up."""
     items: list[Item] = []
-    for first, second in PAIRS:
-        there = min(len(waiting.get(first, ())), len(waiting.get(second, ())), (most - len(items)) // 2)
-        for form, other in ((first, second), (second, first)):
-            for place in waiting.get(form, [])[:there]:
-                after = place.after(12)
-                items.append(_item(task, len(items), place.context(30), b" " + form + after, [b" " + other + after]))
-            del waiting.get(form, [])[:there]
+    for first, second in pairs:
+        there = min(len(waiting.get(first, ())), len(waiting.get(second, ())), each, (most - len(items)) // 2)
+        for word, other in ((first, second), (second, first)):
+            for place in waiting.get(word, [])[:there]:
+                rest = place.after(after)
+                items.append(_item(task, len(items), place.context(30), b" " + word + rest, [b" " + other + rest]))
+            del waiting.get(word, [])[:there]
     return items
 
 
 def _source(task: str, texts: Sequence[Text], known: Known, most: int) -> list[Item]:
-    """The next words of a play or a book, against the next words of an item of the other kind, and the reverse."""
+    """The next words of a play or a book, against the next words of an item of the other kind, and the reverse.
+
+    Passages of the two kinds are paired by how common their words are, so that the context has to decide.
+    """
     plays = [text for text in texts if b"\n[" in text.body or b".]" in text.body]
     books = [text for text in texts if text not in plays]
-    pairs = zip(
-        *(_chosen(task, kind, lambda place: place.word.islower())[: most // 2] for kind in (plays, books)),
-        strict=False,
-    )
+
+    def following(place: Place) -> bytes:
+        return b" " + place.word + place.after(SOURCE_BYTES)
+
+    def commonness(place: Place) -> float:
+        words = WORD.findall(following(place))
+        return sum(math.log(1 + known.words.get(word, 0)) for word in words) / len(words)
+
+    ranked = [
+        sorted(_chosen(task, kind, lambda place: place.word.islower())[: most // 2], key=commonness)
+        for kind in (plays, books)
+    ]
     items: list[Item] = []
-    for play, book in pairs:
-        following = [b" " + place.word + place.after(32) for place in (play, book)]
-        items.append(_item(task, len(items), play.context(72), following[0], [following[1]]))
-        items.append(_item(task, len(items), book.context(72), following[1], [following[0]]))
+    for play, book in zip(*ranked, strict=False):
+        for own, other in ((play, book), (book, play)):
+            items.append(_item(task, len(items), own.context(72), following(own), [following(other)]))
     return items
 
 
