@@ -35,7 +35,7 @@ def test_the_start_is_valid_with_headroom_and_figures_of_every_task(start: Measu
     used = float(outcome.numbers["budget_used"])
     assert 0.0 < used < 1.0
     assert used == pytest.approx(float(outcome.numbers["train_reference_seconds"]) / 6.0, abs=1e-3)
-    assert set(start.secondary) == {"val_bpb", "idiom", "cloze", "word_order", "spelling", "agreement", "source"}
+    assert set(start.secondary) == {"val_bpb", "idiom", "cloze", "word_order", "spelling", "agreement", "continuation"}
     assert 2.0 < start.secondary["val_bpb"] < 6.0
     assert start.train_units is None
     assert start.eval_units is not None and 0 < start.eval_units < (SMOKE.limits.eval_units or 0)
@@ -46,7 +46,7 @@ def test_the_start_is_valid_with_headroom_and_figures_of_every_task(start: Measu
 
 def test_stored_bits_give_the_accuracies(start: Measurement) -> None:
     assert start.numbers["ties"] == 0
-    for task in ("idiom", "cloze", "word_order", "spelling", "agreement", "source"):
+    for task in ("idiom", "cloze", "word_order", "spelling", "agreement", "continuation"):
         right = int(str(start.numbers[f"correct_{task}"]), 16).bit_count()
         assert right / 40 == pytest.approx(start.secondary[task])
 

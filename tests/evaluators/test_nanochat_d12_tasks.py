@@ -30,8 +30,8 @@ GOOD = Measurement(
 
 #: Hashes of all items of a split at full size.
 EXPECTED = {
-    "validation": "1ba14b01a63d7ed5541f4c5b8d4eaf38aa291d1376faf059e3912b961a4aa3a7",
-    "sealed": "6be480b3f3461f2007d49b946e2c557aa130f741539e7fcd150211c3da01b719",
+    "validation": "f543477993058ec5c378291683869f3b2034ea5c1d7022c46e612acbbbf75bc3",
+    "sealed": "9188e690fb09270757fd3af8a19a033d482bbd08bef8cf16435398c228d71084",
 }
 
 

@@ -19,12 +19,12 @@ from evaluators.child.frames import pack_texts
 from evaluators.harness.choices import Item
 
 #: Task -> number of choices; chance is one of them.
-CHOICES = {"idiom": 4, "cloze": 4, "word_order": 2, "spelling": 2, "agreement": 2, "source": 2}
+CHOICES = {"idiom": 4, "cloze": 4, "word_order": 2, "spelling": 2, "agreement": 2, "continuation": 4}
 
 #: Items of one task stand at least so many bytes apart.
 APART = 40
-#: Places of a pair of words one letter apart that are taken; bytes of a passage whose source is asked for.
-TWINS_EACH, SOURCE_BYTES = 4, 48
+#: Places of a pair of words one letter apart that are taken.
+TWINS_EACH = 4
 SPACE = re.compile(rb"\s")
 WORD = re.compile(rb"[A-Za-z]+(?:'[a-z]+)?")
 
@@ -301,29 +301,29 @@ def _both_ways(
     return items
 
 
-def _source(task: str, texts: Sequence[Text], known: Known, most: int) -> list[Item]:
-    """The next words of a play or a book, against the next words of an item of the other kind, and the reverse.
+def _continuation(task: str, texts: Sequence[Text], known: Known, most: int) -> list[Item]:
+    """How a sentence goes on. Four places exchange their continuations, so that only the context can decide.
 
-    Passages of the two kinds are paired by how common their words are, so that the context has to decide.
+    The four are alike in how common their words are.
     """
-    plays = [text for text in texts if b"\n[" in text.body or b".]" in text.body]
-    books = [text for text in texts if text not in plays]
+    ways = CHOICES[task]
+
+    def fits(place: Place) -> bool:
+        return place.word.islower() and bool(place.neighbour(-2) and place.neighbour(2))
 
     def following(place: Place) -> bytes:
-        return b" " + place.word + place.after(SOURCE_BYTES)
+        return b" " + place.word + place.after(12)
 
     def commonness(place: Place) -> float:
         words = WORD.findall(following(place))
         return sum(math.log(1 + known.words.get(word, 0)) for word in words) / len(words)
 
-    ranked = [
-        sorted(_chosen(task, kind, lambda place: place.word.islower())[: most // 2], key=commonness)
-        for kind in (plays, books)
-    ]
+    places = sorted(_chosen(task, texts, fits)[: most // ways * ways], key=commonness)
     items: list[Item] = []
-    for play, book in zip(*ranked, strict=False):
-        for own, other in ((play, book), (book, play)):
-            items.append(_item(task, len(items), own.context(72), following(own), [following(other)]))
+    for first in range(0, len(places) - ways + 1, ways):
+        four = places[first : first + ways]
+        choices = tuple(map(following, four))
+        items += [Item(task, place.context(36), choices, n) for n, place in enumerate(four)]
     return items
 
 
@@ -333,5 +333,5 @@ MAKERS: Mapping[str, Callable[[str, Sequence[Text], Known, int], list[Item]]] = 
     "word_order": _word_order,
     "spelling": _spelling,
     "agreement": _agreement,
-    "source": _source,
+    "continuation": _continuation,
 }
