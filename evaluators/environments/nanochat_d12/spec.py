@@ -26,7 +26,7 @@ SETTINGS: dict[str, object] = {
     # (so many steps) takes the nominal seconds. It is stopped when it is over by the tolerance and this slack.
     "cap_reference_seconds": 30.0,
     "reference_steps": 60,
-    "reference_nominal_seconds": 1.5,
+    "reference_nominal_seconds": 2.25,
     "kill_slack": 1.15,
     # CPU seconds of an evaluation outside of counted operators, and how many times the reference cost of a unit the
     # counted ones may take.
@@ -60,7 +60,7 @@ SMOKE = Profile(
     ),
     settings=SETTINGS
     | {"items": 40, "excerpt_bytes": 1_024, "cap_reference_seconds": 6.0, "reference_steps": 15}
-    | {"reference_nominal_seconds": 0.375},
+    | {"reference_nominal_seconds": 0.5625},
 )
 
 SPEC = EnvironmentSpec(
