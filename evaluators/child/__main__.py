@@ -1,4 +1,4 @@
-"""Runner of one sandboxed process: says what a unit costs here, takes the recipe from the pipe, serves a protocol.
+"""Runner of one sandboxed process: takes settings from the pipe and serves the protocol that they name.
 
 Runs behind the walls of confine.py. Standard output is the recipe's log; the protocol has a descriptor of its own.
 Standard library, numpy and torch only.
@@ -12,9 +12,9 @@ import os
 import confine
 import frames
 import language_model
-import reference
+import yardstick
 
-PROTOCOLS = {"language_model": language_model.serve, "reference": reference.serve}
+PROTOCOLS = {"language_model": language_model.serve, "yardstick": yardstick.serve}
 
 
 def take_descriptors() -> tuple[int, int]:

@@ -1,8 +1,9 @@
 """Beginning of every sandboxed process: put up the walls, then run the child folder's ``__main__``.
 
-Started by ``evaluators.sandbox.spawn`` as ``python -sSB confine_start.py SETTINGS CHILD ARG...``; no byte of a recipe
-has been read before the walls stand. Three processes: keeper (confine_reaper), runner (walls, then the child), and for
-the ``unshare`` backend one outside the namespaces. A runner asks ``confine.confine()`` for the report.
+Started by ``evaluators.sandbox.spawn`` as ``python -sSB confine_start.py SETTINGS CHILD ARG...``, or forked from the
+warm server (confine_warm.py); no byte of a recipe has been read before the walls stand. Three processes: keeper
+(confine_reaper), runner (walls, then the child), and for the ``unshare`` backend one outside the namespaces. A runner
+asks ``confine.confine()`` for the report.
 
 -I is not used because it would ignore PYTHONHASHSEED; the environment is made by the parent, user and site folders
 are off (-s -S), so no .pth file, sitecustomize or PYTHON* variable of the host is honoured.
@@ -16,7 +17,7 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 from confine_kernel import (
@@ -32,6 +33,7 @@ from confine_reaper import keep, remove, sweep_descendants, sweep_namespace, tel
 from confine_rooms import furnish, leave
 from confine_seccomp import install, program
 
+IN_HOST_ROOT = ("landlock", "limits")
 WRITABLE_DEVICES = ("/dev/null", "/dev/zero", "/dev/full")
 FAULT = 125  # exit code when a wall could not be built
 _report: dict[str, object] = {}
@@ -40,8 +42,8 @@ _report: dict[str, object] = {}
 class Settings(NamedTuple):
     """What the parent decided; made by ``evaluators.sandbox.command`` and passed as JSON."""
 
-    backend: str  # bwrap | unshare | landlock
-    pipes: tuple[int, int, int, int]  # frames in, protocol out, channel to the worker, lifeline
+    backend: str  # bwrap | unshare | landlock | limits
+    pipes: Sequence[int]  # frames in, protocol out, channel to the worker, lifeline
     uid: int  # become this uid; -1: stay
     gid: int
     may_read: bool  # see drop_privileges
@@ -75,7 +77,7 @@ def _die_with(parent: int) -> None:
 
 def _become_keeper(settings: Settings) -> None:
     """Reach the process that is to be the keeper: behind namespaces where the backend has them."""
-    if settings.backend == "landlock":
+    if settings.backend in IN_HOST_ROOT:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         return
     if settings.backend == "unshare":
@@ -106,9 +108,9 @@ def _keep(settings: Settings, runner: int) -> NoReturn:
     os.close(protocol)
     code = FAULT
     try:
-        sweep = sweep_descendants if settings.backend == "landlock" else sweep_namespace
+        sweep = sweep_descendants if settings.backend in IN_HOST_ROOT else sweep_namespace
         keep(runner, lifeline=lifeline, channel=channel, uid=settings.uid, sweep=sweep)
-        if settings.backend == "landlock":
+        if settings.backend in IN_HOST_ROOT:
             remove(settings.scratch)
         code = 0
     finally:
@@ -117,7 +119,7 @@ def _keep(settings: Settings, runner: int) -> NoReturn:
 
 def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
     """Runner: give up what is left, limit, lock. Returns the report."""
-    private_root = settings.backend != "landlock"
+    private_root = settings.backend not in IN_HOST_ROOT
     if not private_root:
         drop_privileges(settings.uid, settings.gid, may_read=settings.may_read)
     _die_with(keeper)
@@ -134,13 +136,15 @@ def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
     os.close(protocol)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     set_limits(settings.limits)
-    version = restrict(
-        read=["/"] if private_root else [*settings.read, f"/proc/{os.getpid()}"],
-        listed=settings.listed,
-        written=[settings.scratch],
-        devices=WRITABLE_DEVICES,
-    )
-    if version == 0 and not private_root:
+    version = 0
+    if settings.backend != "limits":
+        version = restrict(
+            read=["/"] if private_root else [*settings.read, f"/proc/{os.getpid()}"],
+            listed=settings.listed,
+            written=[settings.scratch],
+            devices=WRITABLE_DEVICES,
+        )
+    if version == 0 and settings.backend == "landlock":
         raise OSError("this kernel has no Landlock")
     code = program(private_root=private_root, signal_scope=private_root or version >= 6, pid=os.getpid())
     install(code)
@@ -155,8 +159,12 @@ def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
 
 
 def start() -> NoReturn:
-    """Become keeper and runner; run the child folder in the runner; end with its exit code."""
-    settings = Settings(**json.loads(sys.argv[1]))
+    """The cold start: this program's own arguments say what to become."""
+    become(Settings(**json.loads(sys.argv[1])), sys.argv[2:])
+
+
+def become(settings: Settings, argv: list[str]) -> NoReturn:
+    """Become keeper and runner; run the child folder ``argv[0]`` in the runner; end with its exit code."""
     channel = settings.pipes[2]
     try:
         _become_keeper(settings)
@@ -170,7 +178,7 @@ def start() -> NoReturn:
         os._exit(FAULT)
     tell(channel, {"walls": _report})
     os.close(channel)
-    sys.path += settings.search
-    sys.argv = sys.argv[2:]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    sys.path += [folder for folder in settings.search if folder not in sys.path]
+    sys.argv = argv
+    runpy.run_path(argv[0], run_name="__main__")
     sys.exit(0)

@@ -26,8 +26,8 @@ class Kind(IntEnum):
     CHUNK = 6  # tokens, int32 (rows, length)
     ADAPT = 7  # nothing: learn from the chunk that has just been scored
     LOAD = 8  # nothing: load the artifact that has just left
-    WORK = 9  # nothing: do the reference work once
-    READY = 64  # JSON object: cost of the reference work; sent before any byte of a recipe is read
+    SLICE = 9  # nothing: run a slice of the reference work
+    READY = 64  # nothing: the runner has started; sent before any byte of a recipe is read
     PROGRESS = 65  # units spent, u64
     TRAINED = 66  # the artifact
     VOCABULARY = 67  # packed tokens
@@ -37,7 +37,7 @@ class Kind(IntEnum):
     ADAPTED = 71  # nothing
     OVERRUN = 72  # units spent, u64, when they passed the limit
     FAILED = 73  # JSON object: stage, reason, excerpt
-    WORKED = 74  # nothing: the reference work is done
+    SLICED = 74  # units, u64, and CPU seconds, f64, of that slice
 
 
 class FrameError(ValueError):

@@ -11,7 +11,6 @@ import os
 import random
 import struct
 import sys
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import frames
 import numpy as np
 import torch
 from frames import Kind
-from meter import Meter, Uncounted, reference_seconds_per_unit
+from meter import Meter, Uncounted
 
 MARKS = 50
 EXCERPT_CHARACTERS = 600
@@ -180,8 +179,7 @@ def serve(settings: Mapping[str, Any], incoming: int, outgoing: int) -> None:
     settle(int(settings["seed"]), int(settings["threads"]))
     if settings["phase"] == "train":
         importlib.import_module("torch._dynamo")  # optimisers pull it in; its second belongs to the start
-    cost = reference_seconds_per_unit(time.process_time, Meter(float("inf"), lambda _units: float("inf")))
-    session.send(Kind.READY, json.dumps({"seconds_per_unit": cost}).encode())
+    session.send(Kind.READY)
     (train if settings["phase"] == "train" else predict)(session)
 
 

@@ -126,24 +126,3 @@ class Uncounted:
 
     def __exit__(self, *_: object) -> None:
         """Nothing ends."""
-
-
-def reference_seconds_per_unit(clock: Callable[[], float], meter: Meter) -> float:
-    """CPU seconds that a unit of plain training costs on this machine now: the quickest of four slices of 0.05 s.
-
-    Runs before any recipe code is read, so that the figure can be trusted; ``meter`` is one of its own.
-    """
-    generator = torch.Generator().manual_seed(0)
-    first = torch.randn(384, 96, generator=generator).mul_(0.05).requires_grad_()
-    second = torch.randn(96, 384, generator=generator).mul_(0.05).requires_grad_()
-    x = torch.randn(1024, 96, generator=generator)
-    slices: list[float] = []
-    for _ in range(5):
-        began, before = clock(), meter.units
-        with meter:
-            for _ in range(6):
-                hidden = torch.nn.functional.gelu(torch.nn.functional.rms_norm(x, (96,)) @ first.T)
-                loss = torch.nn.functional.cross_entropy(hidden @ second.T, torch.zeros(1024, dtype=torch.int64))
-                loss.backward()  # type: ignore[no-untyped-call]
-        slices.append((clock() - began) / (meter.units - before))
-    return min(slices[1:])

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluators.contract import Measurement, Progress
+from evaluators.contract import Measurement
 from evaluators.harness import scoring
 from evaluators.harness.conversation import Conversation, Order, not_causal
-from evaluators.harness.reference import Reference
 from evaluators.harness.verdicts import Verdict
-from evaluators.harness.wire import Busy, Wire, WireError
+from evaluators.harness.wire import Wire
 from trials.vocab import Label
 
 #: Largest change of a log-probability, in nats, that is put down to the order of sums in another chunk.
@@ -85,71 +84,56 @@ class _Trial(Conversation):
         self.draw = np.random.default_rng(secrets.randbits(128))
         self.spelt: dict[bytes, scoring.Tokens] = {}
         self.rows: list[Row] = []
-        self.cost_before = math.inf
 
     def run(self) -> float:
         """The score. Raises Verdict."""
-        steps = int(self.number("reference_steps"))
         pieces = sorted({p for item in self.items for p in (item.context, *item.choices)} | set(self.excerpt))
         pieces = [pieces[i] for i in self.draw.permutation(len(pieces))]
-        packs = [pieces[i : i + PACK] for i in range(0, len(pieces), PACK)]
-        longest = self.limits.train_seconds + self.limits.eval_seconds
-        with Reference(self.order.isolation, steps=steps, seconds=longest, watch=self._wait) as reference:
-            self.cost_before = reference.cpu_seconds()
-            tokens = self.train(self.room(), packs)
-            # The recipe's process is gone by now: nothing of it can make the reference dearer.
-            self._book_budget((self.cost_before + reference.cpu_seconds()) / 2)
-        self.spelt = dict(zip(pieces, tokens, strict=True))
-        self.rows = [
-            *(self._row(item.context, choice) for item in self.items for choice in item.choices),
-            *self._excerpt_rows(),
-        ]
-        return self._score(self._ask_all())
-
-    def _wait(self) -> None:
-        self.order.report(Progress("reference", 0.0))
+        with self.yardstick:
+            tokens = self.train(self.room(), [pieces[i : i + PACK] for i in range(0, len(pieces), PACK)])
+            self.spelt = dict(zip(pieces, tokens, strict=True))
+            self.rows = [
+                *(self._row(item.context, choice) for item in self.items for choice in item.choices),
+                *self._excerpt_rows(),
+            ]
+            return self._score(self._ask_all())
 
     # The budget of the training
 
-    def allowance(self) -> tuple[float, float]:
-        """Training is stopped when it is far over its CPU budget; later phases are watched as everywhere."""
-        if self.phase != "train":
-            return super().allowance()
-        most = self.number("cap_reference_seconds") * (1 + self.limits.unit_tolerance) * self.number("kill_slack")
-        return most * self.cost_before / self.number("reference_nominal_seconds"), 0.0
+    def cpu_floor(self) -> float:
+        """Training is bounded by its own budget; later phases are watched as everywhere."""
+        return math.inf if self.phase == "train" else super().cpu_floor()
 
     def told_seconds(self, seconds: float) -> float:
         """The recipe is told its CPU budget in reference seconds: a constant, so that no step count follows a clock."""
         return self.number("cap_reference_seconds") if self.phase == "train" else seconds
 
+    def budget_used(self, wire: Wire) -> float:
+        """Share of the budget that training has used: its CPU seconds, at what the reference pays meanwhile."""
+        nominal = self.number("nominal_seconds_per_gigaunit") / 1e9
+        return wire.clocks()[1] * nominal / self.yardstick.cost() / self.number("cap_reference_seconds")
+
     def fraction(self, wire: Wire, budget: int | None) -> float:
-        """Training: of the CPU seconds at which it would be stopped."""
-        return wire.clocks()[1] / self.allowance()[0] if self.phase == "train" else super().fraction(wire, budget)
+        """Training: of its budget."""
+        return self.budget_used(wire) if self.phase == "train" else super().fraction(wire, budget)
 
-    def verdict_on(self, error: WireError) -> Verdict:
-        """Training that was stopped has overrun its budget by what the reference cost before it began."""
-        if self.phase == "train" and isinstance(error, Busy):
-            self.record.cpu_seconds["train"] = round(error.seconds, 3)
-            try:
-                self._book_budget(self.cost_before)
-            except Verdict as over:
-                return Verdict(over.status, f"{over.reason} when it was stopped", over.numbers)
-        return super().verdict_on(error)
+    def watch(self, wire: Wire, budget: int | None) -> None:
+        """Training that is far over its budget is stopped. Raises Verdict."""
+        super().watch(wire, budget)
+        if self.phase == "train" and self.budget_used(wire) > (1 + self.limits.unit_tolerance) * self.number("slack"):
+            self._book_budget(wire)
+            over_budget(self.record.numbers, self.limits.unit_tolerance)
 
-    def _book_budget(self, cost: float) -> None:
-        """Write down what training used of its budget. Raises Verdict when that is too much."""
-        cap = self.number("cap_reference_seconds")
-        used = self.record.cpu_seconds["train"] * self.number("reference_nominal_seconds") / cost
-        self.record.numbers.update(
-            {
-                "budget_used": round(used / cap, 4),
-                "train_reference_seconds": round(used, 3),
-                "cap_reference_seconds": cap,
-                "reference_before_seconds": round(self.cost_before, 3),
-                "reference_seconds": round(cost, 3),
-            }
-        )
+    def trained(self, wire: Wire) -> None:
+        """The artifact has arrived: what it cost is final. Raises Verdict when that is too much."""
+        self._book_budget(wire)
         over_budget(self.record.numbers, self.limits.unit_tolerance)
+
+    def _book_budget(self, wire: Wire) -> None:
+        cap, used = self.number("cap_reference_seconds"), self.budget_used(wire)
+        self.record.numbers.update(
+            budget_used=round(used, 4), train_reference_seconds=round(used * cap, 3), cap_reference_seconds=cap
+        )
 
     # Rows and their answers
 

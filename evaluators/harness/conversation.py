@@ -24,7 +24,8 @@ from evaluators.contract import HarnessFault, Measurement, Profile, Progress
 from evaluators.harness import scoring
 from evaluators.harness.identity import fingerprint
 from evaluators.harness.verdicts import Phase, Verdict, of_failure, of_wire
-from evaluators.harness.wire import SMALL_FRAME, Wire, WireError, not_ready
+from evaluators.harness.wire import Wire, WireError, not_ready
+from evaluators.harness.yardstick import Yardstick
 from evaluators.sandbox import Bounds, Confined, Isolation, SandboxUnavailable, spawn
 from trials.vocab import Label
 
@@ -83,9 +84,10 @@ class Conversation:
         self.packed = pack_files(order.source)
         self.record = Record(code_bytes=count_code(order.source))
         self.record.numbers["load_average"] = round(os.getloadavg()[0], 2)
+        self.longest = START_SECONDS + self.limits.train_seconds + self.limits.eval_seconds
+        self.yardstick = Yardstick(order.isolation, self.limits.memory_bytes, 3 * self.longest)
         self.phase: Phase = "train"
         self._told = 0.0
-        self.cpu_per_unit = 0.0
         self.spelling_units = 0
         self.artifact = b""
         self.vocabulary: list[bytes] = []
@@ -137,9 +139,9 @@ class Conversation:
             )
         return room
 
-    def allowance(self) -> tuple[float, float]:
-        """CPU seconds of the phase that begins: a floor, and what each counted unit adds."""
-        return self.number("free_cpu_seconds"), self.cpu_per_unit
+    def cpu_floor(self) -> float:
+        """CPU seconds that the phase which begins may spend outside of counted operators."""
+        return self.number("free_cpu_seconds")
 
     def told_seconds(self, seconds: float) -> float:
         """What the recipe reads as ``ctx.budget.seconds``: the wall-clock cap of its phase."""
@@ -149,10 +151,10 @@ class Conversation:
         """How far the phase is, in [0, 1]."""
         return wire.units / budget if budget else 0.0
 
-    def verdict_on(self, error: WireError) -> Verdict:
-        """The verdict on a phase that broke off. Raises HarnessFault when the sandbox itself broke."""
-        limit = self.limits.train_units if self.phase == "train" else self.limits.eval_units
-        return of_wire(error, self.phase, limit)
+    def watch(self, wire: Wire, budget: int | None) -> None:
+        """Called about four times a second while a recipe works; may raise a Verdict to end it."""
+        self.yardstick.tick()
+        self.tell(self.fraction(wire, budget))
 
     def tell(self, fraction: float, *, now: bool = False) -> None:
         """Report progress a few times a second at most."""
@@ -164,27 +166,25 @@ class Conversation:
     def process(self, phase: Phase, budget: int | None, seconds: float) -> Iterator[tuple[Wire, Confined]]:
         """A fresh sandbox whose runner has been sent the recipe; what breaks off becomes a verdict."""
         self.phase = phase
-        longest = START_SECONDS + self.limits.train_seconds + self.limits.eval_seconds
-        bounds = Bounds(longest, 2 * longest, self.limits.memory_bytes, SCRATCH_BYTES)
+        bounds = Bounds(self.longest, 2 * self.longest, self.limits.memory_bytes, SCRATCH_BYTES)
         self.tell(0.0, now=True)
         with spawn(self.order.isolation, bounds, argv=()) as confined:
-            wire = Wire(confined, lambda _units: self.tell(self.fraction(wire, budget)))
-            cost = self._hear_ready(wire, confined, budget, seconds)
-            # What a unit costs here and now was measured before the recipe arrived, so it can be believed.
-            self.cpu_per_unit = cost * self.number("cpu_factor")
+            wire = Wire(confined, lambda _units: self.watch(wire, budget))
+            self._hear_ready(wire, confined, budget, seconds)
             try:
                 self.start_clock(wire, seconds)
                 wire.send(Kind.SOURCE, self.packed)
                 yield wire, confined
             except WireError as error:
-                raise self.verdict_on(error) from error
+                limit = self.limits.train_units if self.phase == "train" else self.limits.eval_units
+                raise of_wire(error, self.phase, limit) from error
             finally:
                 self.stop_clock(wire)
                 if self.phase == "train":
                     self.record.log = confined.log()
 
-    def _hear_ready(self, wire: Wire, confined: Confined, budget: int | None, seconds: float) -> float:
-        """Settings out, the price of a unit in CPU seconds back. Raises HarnessFault: no recipe is involved yet."""
+    def _hear_ready(self, wire: Wire, confined: Confined, budget: int | None, seconds: float) -> None:
+        """Settings out, a sign of life back. Raises HarnessFault: no recipe is involved yet."""
         settings = {
             "protocol": "language_model",
             "phase": "train" if self.phase == "train" else "predict",
@@ -200,20 +200,18 @@ class Conversation:
         try:
             wire.start_clock(START_SECONDS)
             wire.send(Kind.SETTINGS, json.dumps(settings).encode())
-            _, ready = wire.receive({Kind.READY: SMALL_FRAME})
+            wire.receive({Kind.READY: 0})
         except WireError as error:
             raise not_ready(error, confined.log()) from error
         wall, cpu = wire.clocks()
         self.record.seconds[f"{self.phase}_start"] = round(wall, 3)
         self.record.cpu_seconds[f"{self.phase}_start"] = round(cpu, 3)
-        cost = float(json.loads(ready)["seconds_per_unit"])
-        self.record.numbers["reference_seconds_per_gigaunit"] = round(cost * 1e9, 6)
-        return cost
 
     def start_clock(self, wire: Wire, seconds: float) -> None:
-        """Begin a phase with its allowances."""
-        floor, per_unit = self.allowance()
-        wire.start_clock(seconds, cpu_floor=floor, cpu_per_unit=per_unit)
+        """Begin a phase: what units cost the paired reference meanwhile bounds what they may cost the recipe."""
+        factor = self.number("cpu_factor")
+        self.yardstick.begin()
+        wire.start_clock(seconds, cpu_floor=self.cpu_floor(), cpu_per_unit=lambda: factor * self.yardstick.cost())
 
     def stop_clock(self, wire: Wire) -> None:
         """Book the phase that ends; units only where there is a budget of them."""
@@ -222,6 +220,7 @@ class Conversation:
         self.record.cpu_seconds[self.phase] = round(cpu, 3)
         if self.phase == "train":
             self.record.train_units = wire.units if self.limits.train_units is not None else None
+            self.record.numbers["reference_seconds_per_gigaunit"] = round(self.yardstick.cost() * 1e9, 6)
         elif self.phase != "probe":
             self.record.eval_units = wire.units if self.limits.eval_units is not None else None
 
@@ -232,6 +231,9 @@ class Conversation:
             raise of_failure(payload, self.phase, wire.units)
         wire.check()
         return payload
+
+    def trained(self, wire: Wire) -> None:
+        """The artifact has arrived and the clock of the training was read; may raise a Verdict."""
 
     def train(self, room: int, packs: Sequence[Sequence[bytes]]) -> list[scoring.Tokens]:
         """Train; take the artifact; then let the same process spell held-out texts, pack by pack. Returns their tokens.
@@ -244,6 +246,7 @@ class Conversation:
             wire.send(Kind.DOCUMENTS, pack_texts(self.order.train))
             self.artifact = self.answer(wire, Kind.TRAINED, room)
             self.stop_clock(wire)
+            self.trained(wire)
             self.record.log = confined.log()
             self.record.payload_bytes = len(self.artifact)
             self.record.artifact_sha256 = sha256(self.packed + self.artifact).hexdigest()

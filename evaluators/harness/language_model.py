@@ -48,11 +48,13 @@ class _Trial(Conversation):
 
     def run(self) -> float:
         """The score in bits per byte. Raises Verdict."""
-        texts = self.train(self.room(), [(text,) for text in self.held_out])
-        self.pool = np.concatenate(texts)
-        self.chunks = scoring.chunks_of(texts, int(self.number("rows")), int(self.number("row_tokens")))
-        seen = self.predict()
-        self.probe(seen)
+        room = self.room()
+        with self.yardstick:
+            texts = self.train(room, [(text,) for text in self.held_out])
+            self.pool = np.concatenate(texts)
+            self.chunks = scoring.chunks_of(texts, int(self.number("rows")), int(self.number("row_tokens")))
+            seen = self.predict()
+            self.probe(seen)
         total = sum(float(seen.picked[i][chunk.counted].sum()) for i, chunk in enumerate(self.chunks))
         return scoring.bits_per_byte(total, sum(map(len, self.held_out)))
 

@@ -74,6 +74,11 @@ def describe(how: Exit | None) -> str:
     return f"the process was killed by signal {how.signal}" if how.signal else f"the process exited with {how.code}"
 
 
+def free() -> float:
+    """CPU seconds per unit where no bound goes by units."""
+    return 0.0
+
+
 class Wire:
     """One child's conversation. ``watch(units)`` is called about four times a second and may raise to end it."""
 
@@ -83,13 +88,15 @@ class Wire:
         self._since = time.monotonic()
         self._cpu_before = 0.0
         self._allowed = float("inf")
-        self._cpu_floor, self._cpu_per_unit = float("inf"), 0.0
+        self._cpu_floor, self._cpu_per_unit = float("inf"), free
         self.units = 0
         os.set_blocking(confined.stdin, False)
         os.set_blocking(confined.stdout, False)
 
-    def start_clock(self, seconds: float, *, cpu_floor: float = float("inf"), cpu_per_unit: float = 0.0) -> None:
-        """Begin a phase: at most ``seconds`` of wall clock, and ``cpu_floor`` + ``cpu_per_unit`` x units of CPU."""
+    def start_clock(
+        self, seconds: float, *, cpu_floor: float = float("inf"), cpu_per_unit: Callable[[], float] = free
+    ) -> None:
+        """Begin a phase: at most ``seconds`` of wall clock, and ``cpu_floor`` + ``cpu_per_unit()`` x units of CPU."""
         self._since, self._allowed = time.monotonic(), seconds
         self._cpu_before = self._confined.cpu_seconds()
         self._cpu_floor, self._cpu_per_unit = cpu_floor, cpu_per_unit
@@ -104,7 +111,7 @@ class Wire:
         wall, cpu = self.clocks()
         if wall > self._allowed:
             raise Late(wall, self._allowed)
-        allowed = self._cpu_floor + self._cpu_per_unit * self.units
+        allowed = self._cpu_floor + self._cpu_per_unit() * self.units
         if cpu > allowed:
             raise Busy(cpu, allowed, self.units)
         self._watch(self.units)

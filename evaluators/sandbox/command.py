@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluators.sandbox.records import Bounds, SandboxUnavailable
+from evaluators.sandbox.records import PRIVATE, Bounds, SandboxUnavailable
 from evaluators.sandbox.view import DEVICES, ENTRY, View, open_to_others, view
 
 BOX = "/box"
@@ -155,25 +155,39 @@ def _bwrap(sight: View, shown: Sequence[tuple[str, str]], bounds: Bounds, *, uid
     return [*command, "--"]
 
 
-def build(
-    backend: str, bounds: Bounds, pipes: Pipes, *, argv: Sequence[str], readonly: Sequence[Path], child: Path, box: str
-) -> tuple[list[str], int]:
-    """Command line and the uid that the sandbox will have (-1: the caller's).
+@dataclass(frozen=True)
+class Plan:
+    """What one sandbox is to be: the child's settings but for its pipes, and, for a cold start, the command in front.
 
-    box: scratch folder on the host, made by the caller; used by ``landlock`` only.
+    uid: the one that it will have; -1: the caller's.
     """
+
+    settings: dict[str, object]
+    argv: tuple[str, ...]
+    front: tuple[str, ...]
+    uid: int
+
+    def command(self, pipes: Pipes) -> list[str]:
+        """Command line of a cold start."""
+        settings = json.dumps(self.settings | {"pipes": pipes.as_tuple()})
+        return [*self.front, view().python, "-sSB", str(ENTRY), settings, *self.argv]
+
+
+def plan(
+    backend: str, bounds: Bounds, *, argv: Sequence[str], readonly: Sequence[Path], child: Path, box: str, warm: bool
+) -> Plan:
+    """Decide everything about one sandbox. box: its scratch folder on the host, used where the host's root is."""
     compile_child()
     sight, uid = view(), pool_uid()
-    private = backend != "landlock"
+    private = backend in PRIVATE
     extra = [str(child.resolve(strict=True)), str(ENTRY.parent)]
     mine = [(os.path.realpath(path, strict=True), os.path.abspath(path)) for path in map(str, readonly)]
     shown = sorted({*sight.shown, *mine, *((path, path) for path in extra)}, key=lambda pair: pair[1].count("/"))
     reads = [*extra, *(source for source, _place in mine)]
     may_read = uid >= 0 and not open_to_others([sight.python, *sight.search, *reads], ancestors=not private)
     already = 0 if private or uid >= 0 else _own_processes()
-    settings = {
+    settings: dict[str, object] = {
         "backend": backend,
-        "pipes": pipes.as_tuple(),
         "uid": uid,
         "gid": uid,
         "may_read": may_read,
@@ -187,6 +201,5 @@ def build(
         "listed": [] if private else sight.listed,
         "search": sight.search,
     }
-    front = _bwrap(sight, shown, bounds, uid=uid, may_read=may_read) if backend == "bwrap" else []
-    inner = [sight.python, "-sSB", str(ENTRY), json.dumps(settings), extra[0], *argv]
-    return [*front, *inner], uid
+    front = () if warm or backend != "bwrap" else _bwrap(sight, shown, bounds, uid=uid, may_read=may_read)
+    return Plan(settings, (extra[0], *argv), tuple(front), uid)

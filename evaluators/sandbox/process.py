@@ -1,36 +1,33 @@
-"""A running confined process: spawn, watch from outside, end for certain."""
+"""A running confined process: watched from outside, ended for certain."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import select
 import shutil
 import signal
-import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 
 from evaluators.sandbox import tree
-from evaluators.sandbox.command import BOX, Pipes, build, environment
+from evaluators.sandbox.command import BOX
 from evaluators.sandbox.log import BoundedLog
-from evaluators.sandbox.records import Bounds, Exit, Isolation, SandboxUnavailable
-from evaluators.sandbox.view import CHILD
+from evaluators.sandbox.records import Bounds, Exit, SandboxUnavailable
 
 SAMPLE_SECONDS = 0.1
 SCRATCH_SECONDS = 0.5
-START_SECONDS = 30.0
 GRACE_SECONDS = 1.0
 CLEAN_SECONDS = 10.0
 CHANNEL_BYTES = 1 << 16
-PIPE_BYTES = 1 << 20
+
+
+def _readable(descriptor: int, seconds: float) -> bool:
+    """Whether something can be read within so many seconds; of a process's descriptor: whether it has ended."""
+    return bool(select.select([descriptor], [], [], seconds)[0])
 
 
 class Confined:
@@ -41,13 +38,11 @@ class Confined:
     runner, made before it read anything. Keep the thread that called ``spawn`` alive: the kernel ends the tree with it.
     """
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], bounds: Bounds, ends: tuple[int, int, int, int, int], box: str
-    ) -> None:
+    def __init__(self, pid: int, pidfd: int, bounds: Bounds, ends: tuple[int, int, int, int, int], box: str) -> None:
         self.stdin, self.stdout, self._channel, self._lifeline, self._log_end = ends
-        self.pid = process.pid
+        self.pid, self._pidfd = pid, pidfd
         self.walls: dict[str, object] = {}
-        self._process, self._bounds, self._box = process, bounds, box
+        self._bounds, self._box = bounds, box
         self._began = time.monotonic()
         self._log = BoundedLog(bounds.log_bytes)
         self._lock = threading.Lock()
@@ -198,11 +193,7 @@ class Confined:
         Somebody on the host killed it; the kernel's parent-death signal needs a right that bubblewrap has given up
         when root's sandboxes have a uid of their own. A keeper that has ended has said so before its parent dies.
         """
-        try:
-            dead = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:  # the host process ignores SIGCHLD
-            dead = True
-        return dead and not select.select([self._channel], [], [], 0)[0]
+        return _readable(self._pidfd, 0) and not _readable(self._channel, 0)
 
     def _proportional(self, seen: tree.Sample) -> int:
         exact = tree.proportional(seen.pids)
@@ -219,10 +210,10 @@ class Confined:
     def _account(self) -> None:
         """The keeper is gone and all below it: take the outermost process's status and the final figures."""
         cpu, code = self._seen.cpu, -1
-        with contextlib.suppress(ChildProcessError):
+        _readable(self._pidfd, GRACE_SECONDS)
+        with contextlib.suppress(ChildProcessError):  # a warm server's child, or a host process that ignores SIGCHLD
             _pid, status, used = os.wait4(self.pid, 0)
             cpu, code = max(cpu, used.ru_utime + used.ru_stime), os.waitstatus_to_exitcode(status)
-        self._process.returncode = code
         if not self._told:  # the keeper was killed by somebody else: what it kept may be left
             tree.kill(self._seen.pids)
         self._log.drain_rest(self._log_end)
@@ -248,7 +239,7 @@ class Confined:
             if self._killed_at is None:
                 os.close(self._lifeline)
             self._ended.set()
-            for descriptor in (self._channel, self._log_end, self._wake_read, self._wake):
+            for descriptor in (self._channel, self._log_end, self._wake_read, self._wake, self._pidfd):
                 os.close(descriptor)
         self._walled.set()
 
@@ -261,59 +252,3 @@ class Confined:
         text = self._fault or "the walls did not stand in time"
         said = " ".join(self.log().decode(errors="replace").split())
         raise SandboxUnavailable(f"{text}: {said[-300:]}" if said else text)
-
-
-def spawn(
-    isolation: Isolation,
-    bounds: Bounds,
-    *,
-    argv: Sequence[str],
-    readonly: Sequence[Path] = (),
-    child: Path = CHILD,
-) -> Confined:
-    """Start ``child`` (a folder with ``__main__.py``) with ``argv`` behind the walls of ``isolation``.
-
-    Returns when the walls stand and before the child's own code has read anything. readonly: files and folders of the
-    host to show. Raises SandboxUnavailable when the walls cannot be built; never for what the child does.
-    """
-    (frames, stdin), (stdout, protocol), (channel, record), (lifeline, hold), (log, shout) = (
-        os.pipe2(os.O_CLOEXEC) for _ in range(5)
-    )
-    ours, theirs = (stdin, stdout, channel, hold, log), (frames, protocol, record, lifeline)
-    box = ""
-    for pipe in (frames, protocol):
-        with contextlib.suppress(OSError):  # a convenience: fewer switches for large frames
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    try:
-        if isolation.backend == "landlock":
-            box = tempfile.mkdtemp(prefix="autoresearch-box-")
-        command, uid = build(
-            isolation.backend, bounds, Pipes(*theirs), argv=argv, readonly=readonly, child=child, box=box
-        )
-        if box and uid >= 0:
-            os.chown(box, uid, uid)
-        # No preexec_fn: between fork and exec of a threaded process only C code may run. The walls are raised by the
-        # started program itself, which has one thread.
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=shout,
-            cwd="/",
-            env=environment(box or BOX),
-            pass_fds=theirs,
-            start_new_session=True,
-        )
-    except BaseException as error:
-        for descriptor in (*ours, *theirs, shout):
-            os.close(descriptor)
-        if box:
-            shutil.rmtree(box, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise SandboxUnavailable(f"the sandbox could not be started: {error}") from error
-        raise
-    for descriptor in (*theirs, shout):
-        os.close(descriptor)
-    confined = Confined(process, bounds, ours, box)
-    confined.confirm(min(START_SECONDS, bounds.wall_seconds))
-    return confined

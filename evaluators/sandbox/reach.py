@@ -2,37 +2,70 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import platform
+import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from evaluators.sandbox.process import spawn
-from evaluators.sandbox.records import LEVEL_OF, LEVELS, Bounds, Isolation, SandboxUnavailable
+from evaluators.sandbox.records import (
+    FORKABLE,
+    LEVEL_OF,
+    LEVELS,
+    NOT_AT_L1,
+    UNISOLATED,
+    Bounds,
+    Isolation,
+    SandboxUnavailable,
+)
+from evaluators.sandbox.start import spawn
 
 PROBE = Path(__file__).resolve().parent / "probe"
-PROBE_BOUNDS = Bounds(wall_seconds=20.0, cpu_seconds=10.0, memory_bytes=1 << 30, scratch_bytes=1 << 20)
+PROBE_BOUNDS = Bounds(wall_seconds=20.0, cpu_seconds=10.0, memory_bytes=1 << 30, scratch_bytes=1 << 20, processes=16)
 ANSWER_BYTES = 1 << 16
 FORCE = "AUTORESEARCH_SANDBOX_FORCE"
 
 
-def _self_test(isolation: Isolation) -> tuple[dict[str, object], dict[str, object]]:
-    """(report of the walls, findings). Raises SandboxUnavailable with the reason when a wall is missing."""
-    secret = Path(__file__).resolve()  # a file of ours that no recipe may read
-    with spawn(isolation, PROBE_BOUNDS, argv=["/etc/passwd", str(secret)], child=PROBE) as probe:
+@contextlib.contextmanager
+def knowledge() -> Iterator[str]:
+    """What the probe is told, as JSON: files of ours that no recipe may read, this process, a socket that listens."""
+    with tempfile.TemporaryDirectory(prefix="autoresearch-probe-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        os.chmod(folder, 0o755)  # noqa: S103 - any uid must be able to try
+        listener.bind(f"{folder}/socket")
+        os.chmod(f"{folder}/socket", 0o666)  # noqa: S103
+        listener.listen()
+        yield json.dumps(
+            {
+                "files": ["/etc/passwd", str(Path(__file__).resolve())],
+                "worker": os.getpid(),
+                "socket": f"{folder}/socket",
+                "processes": PROBE_BOUNDS.processes,
+            }
+        )
+
+
+def self_test(isolation: Isolation) -> tuple[dict[str, object], dict[str, bool]]:
+    """(report of the walls, findings). Raises SandboxUnavailable when the walls cannot be built or the test not run."""
+    with knowledge() as known, spawn(isolation, PROBE_BOUNDS, argv=["check", known], child=PROBE) as probe:
         answer = b""
         while piece := os.read(probe.stdout, ANSWER_BYTES):
             answer += piece
         ended = probe.wait(PROBE_BOUNDS.wall_seconds)
         if ended is None or ended.code != 0:
             raise SandboxUnavailable(f"self-test did not run: {probe.log()[-300:].decode(errors='replace')}")
-        findings: dict[str, object] = json.loads(answer)
-        open_walls = sorted(name for name, holds in findings.items() if holds is not True)
-        if open_walls:
-            raise SandboxUnavailable(f"self-test failed: {', '.join(open_walls)}")
+        findings: dict[str, bool] = json.loads(answer)
         return probe.walls, findings
+
+
+def open_walls(level: str, findings: Mapping[str, bool]) -> list[str]:
+    """Checks that this level has to pass and did not."""
+    excused = NOT_AT_L1 if level == "L1" else frozenset()
+    return sorted(name for name, holds in findings.items() if holds is not True and name not in excused)
 
 
 def _bwrap_version() -> str:
@@ -42,11 +75,13 @@ def _bwrap_version() -> str:
         return ""
 
 
-def _try(backend: str, wanted: str, reasons: dict[str, str]) -> Isolation:
+def _try(backend: str, start: str, wanted: str, reasons: dict[str, str]) -> Isolation:
     """This backend's isolation. Raises SandboxUnavailable."""
     level = LEVEL_OF[backend]
     why = "" if level == wanted else "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-    walls, findings = _self_test(Isolation(level, wanted, why, backend))
+    walls, findings = self_test(Isolation(level, wanted, why, backend, start=start))
+    if missing := open_walls(level, findings):
+        raise SandboxUnavailable(f"self-test failed: {', '.join(missing)}")
     details: dict[str, object] = {
         "uid": walls["uid"],
         "kernel": platform.release(),
@@ -54,37 +89,50 @@ def _try(backend: str, wanted: str, reasons: dict[str, str]) -> Isolation:
         "landlock_abi": walls["landlock_abi"],
         "seccomp_sha256": walls["seccomp_sha256"],
         "limits": walls["limits"],
-        "network": "own namespace, no interface up" if level == "L3" else "sockets and TCP refused",
+        "network": "own namespace, no interface up" if level == "L3" else "sockets refused",
         "cgroup": "none: memory is watched from outside, processes are limited by rlimit",
         "self_test": findings,
         "notes": dict(reasons),
     }
-    return Isolation(level, wanted, why, backend, details)
+    return Isolation(level, wanted, why, backend, details, start)
+
+
+def candidates(wanted: str, start: str) -> Iterator[tuple[str, str]]:
+    """(backend, start) from ``wanted`` downwards: a level is worth more than a warm start."""
+    for level in LEVELS[LEVELS.index(wanted) :]:
+        backends = [backend for backend in LEVEL_OF if LEVEL_OF[backend] == level]
+        if start == "warm":
+            yield from ((backend, "warm") for backend in backends if backend in FORKABLE)
+        yield from ((backend, "cold") for backend in backends)
 
 
 @functools.cache
-def _reach(wanted: str, force: str) -> Isolation:
+def _reach(wanted: str, start: str, force: str) -> Isolation:
     reasons: dict[str, str] = {}
-    for backend, level in LEVEL_OF.items():
-        if LEVELS.index(level) < LEVELS.index(wanted):
+    for backend, how in candidates(wanted, start):
+        name = f"{how} {backend}"
+        if not set(filter(None, force.split(","))) <= {backend, LEVEL_OF[backend], how}:
+            reasons[name] = f"{FORCE}={force}"
             continue
-        if force and force not in (backend, level):
-            reasons[backend] = f"{FORCE}={force}"
+        if LEVEL_OF[backend] == "L1" and os.environ.get(UNISOLATED) != "1":
+            reasons[name] = f"only with {UNISOLATED}=1"
             continue
         try:
-            return _try(backend, wanted, reasons)
+            return _try(backend, how, wanted, reasons)
         except SandboxUnavailable as reason:
-            reasons[backend] = str(reason)
+            reasons[name] = str(reason)
     raise SandboxUnavailable("no sandbox on this host: " + "; ".join(f"{k}: {v}" for k, v in reasons.items()))
 
 
-def reach(wanted: str = "L3") -> Isolation:
+def reach(wanted: str = "L3", *, start: str = "cold") -> Isolation:
     """The strongest level of this host, ``wanted`` or lower with the reason in ``why_lower``; cached per process.
 
-    The environment variable AUTORESEARCH_SANDBOX_FORCE names the only level or backend that may be used (``L2``,
-    ``bwrap``, ``unshare``, ``landlock``). Raises SandboxUnavailable when none can be built, ValueError when
-    ``wanted`` is not one of LEVELS.
+    start: ``warm`` where processes may be forked from one that has torch loaded; it is used only when a forked process
+    passes the same self-test. The environment variable AUTORESEARCH_SANDBOX_FORCE names the only level, backend or
+    start that may be used (``L2``, ``bwrap``, ``unshare,cold``). Raises SandboxUnavailable when none can be built,
+    ValueError when ``wanted`` is not one of LEVELS.
     """
     if wanted not in LEVELS:
-        raise ValueError(f"unknown isolation level {wanted!r}: expected one of {', '.join(LEVELS)}")
-    return _reach(wanted, os.environ.get(FORCE, ""))
+        what = "L0 is no isolation and refused" if wanted == "L0" else f"unknown isolation level {wanted!r}"
+        raise ValueError(f"{what}: expected one of {', '.join(LEVELS)}")
+    return _reach(wanted, start, os.environ.get(FORCE, ""))

@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-LEVELS = ("L3", "L2")
-"""Strongest first. L3: namespaces and a curated root. L2: Landlock, seccomp and limits in the host's own root."""
+LEVELS = ("L3", "L2", "L1")
+"""Strongest first. L3: namespaces and a curated root. L2: Landlock, seccomp and limits in the host's own root.
+L1: seccomp and limits only; the host's files can be read, so nothing that is measured there counts.
+L0, no isolation, is always refused."""
 
-LEVEL_OF = {"bwrap": "L3", "unshare": "L3", "landlock": "L2"}
+LEVEL_OF = {"bwrap": "L3", "unshare": "L3", "landlock": "L2", "limits": "L1"}
 """Backend -> level, in the order in which they are tried."""
+
+FORKABLE = ("unshare", "landlock", "limits")
+"""Backends whose walls a forked process can raise by itself; bubblewrap has to start a program."""
+
+PRIVATE = ("bwrap", "unshare")
+"""Backends with a root folder and namespaces of their own."""
+
+UNISOLATED = "ALLOW_UNISOLATED"
+"""L1 is reached only where this environment variable is 1."""
+
+NOT_AT_L1 = frozenset({"host_files", "host_sockets", "writing", "processes", "worker"})
+"""Checks of the self-test that the weakest level is known to fail."""
 
 
 class SandboxUnavailable(RuntimeError):
@@ -21,6 +35,7 @@ class Isolation:
     """The level reached on this host; stored with every trial.
 
     why_lower: empty when ``level`` is ``wanted``. backend: ``bwrap``, ``unshare`` or ``landlock``.
+    start: ``cold``, a fresh interpreter for each process, or ``warm``, forked from one that has torch loaded.
     details: uid, kernel, bwrap_version, landlock_abi, seccomp_sha256, limits, network, cgroup, self_test, notes.
     """
 
@@ -29,6 +44,7 @@ class Isolation:
     why_lower: str
     backend: str
     details: Mapping[str, object] = field(default_factory=dict)
+    start: str = "cold"
 
     def to_json(self) -> dict[str, object]:
         """Plain values for the trial's record."""
@@ -37,6 +53,7 @@ class Isolation:
             "wanted": self.wanted,
             "why_lower": self.why_lower,
             "backend": self.backend,
+            "start": self.start,
             "details": dict(self.details),
         }
 

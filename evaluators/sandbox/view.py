@@ -13,7 +13,7 @@ import re
 import stat
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,8 @@ class View:
 
     python: the interpreter's own file (a venv's link is resolved: the venv is not needed). search: folders for
     sys.path. shown: (source, place), parents first; an empty source hides what lies there. links: (place, target).
-    read, listed: the same set for Landlock, as trees to read and folders to list.
+    read, listed: the same set for Landlock, as trees to read and folders to list. hidden: names of importable modules
+    that lie in the folders of ``search`` and are not shown.
     """
 
     python: str
@@ -41,6 +42,7 @@ class View:
     links: tuple[tuple[str, str], ...]
     read: tuple[str, ...]
     listed: tuple[str, ...]
+    hidden: tuple[str, ...]
 
 
 def _requirements(names: Iterable[str]) -> Iterator[importlib.metadata.Distribution]:
@@ -124,7 +126,15 @@ def view() -> View:
     read, listed = [python, *files, *PROC_FILES, *DEVICES, *map(os.path.realpath, entries)], list(packages)
     for root in roots:
         _split(root, hidden, read, listed)
-    return View(python, tuple(packages), tuple(shown), tuple(links), tuple(read), tuple(listed))
+    return View(
+        python, tuple(packages), tuple(shown), tuple(links), tuple(read), tuple(listed), tuple(_unseen(packages))
+    )
+
+
+def _unseen(packages: Mapping[str, set[str]]) -> list[str]:
+    """Importable names beside the shown packages."""
+    seen = {name.partition(".")[0] for names in packages.values() for name in names}
+    return sorted({entry.partition(".")[0] for site in packages for entry in os.listdir(site)} - seen)
 
 
 def _open_to_others(path: str, *, ancestors: bool) -> bool:

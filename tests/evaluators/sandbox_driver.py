@@ -1,7 +1,7 @@
 """Runs hostile acts in sandboxes and prints what came out, one JSON line per act. A program of its own, so that the
 same acts run as root and as an ordinary user, with the interpreter that this user can reach.
 
-Arguments: backend, and a JSON list of [name of the act, what it knows, bounds].
+Arguments: backend, start (cold or warm), and a JSON list of [name of the act, what it knows, bounds].
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from evaluators.sandbox import Bounds, Isolation, spawn
 from evaluators.sandbox.records import LEVEL_OF
+from evaluators.sandbox.warm import WarmServer
 
 HOSTILE = Path(__file__).resolve().parent / "hostile"
 CHECKOUT = HOSTILE.parents[2]
@@ -62,12 +63,14 @@ def knowledge(folder: str, listeners: list[socket.socket]) -> dict[str, object]:
     }
 
 
-def run(isolation: Isolation, act: str, known: dict[str, object], bounds: dict[str, float]) -> dict[str, object]:
+def run(
+    isolation: Isolation, server: WarmServer, act: str, known: dict[str, object], bounds: dict[str, float]
+) -> dict[str, object]:
     """One act in one sandbox."""
     usual = {"wall_seconds": 10, "cpu_seconds": 10, "memory_bytes": 1 << 29, "scratch_bytes": 1 << 20}
     token = f"hostile-{act}-{time.monotonic_ns()}"
     limits = Bounds(**{**usual, **{key: value for key, value in bounds.items() if key != "kill_after"}})
-    with spawn(isolation, limits, argv=[act, json.dumps(known), token], child=HOSTILE) as box:
+    with spawn(isolation, limits, argv=[act, json.dumps(known), token], child=HOSTILE, server=server) as box:
         if "send" in known:
             os.write(box.stdin, bytes(known["send"]))
         os.close(box.stdin)
@@ -92,22 +95,36 @@ def run(isolation: Isolation, act: str, known: dict[str, object], bounds: dict[s
     }
 
 
+def forked(server: WarmServer) -> list[int]:
+    """Processes that have the warm server's command line and are not it."""
+    return [pid for pid in of_sandbox(f'"worker": {os.getpid()}') if pid != server.pid]
+
+
 def main() -> None:
     """All acts, four at a time: what two trials of one worker do to each other would show."""
-    backend, plan = sys.argv[1], json.loads(sys.argv[2])
-    isolation = Isolation(LEVEL_OF[backend], "L3", "test", backend)
+    backend, start, plan = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    isolation = Isolation(LEVEL_OF[backend], "L3", "test", backend, start=start)
+    server = WarmServer(preload=["json"])
     listeners: list[socket.socket] = []
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder, ThreadPoolExecutor(4) as pool:
         os.environ["TMPDIR"] = tempfile.tempdir = f"{folder}/boxes"
         os.mkdir(tempfile.tempdir, 0o755)
         known = knowledge(folder, listeners)
         before = len(os.listdir("/proc/self/fd"))
-        waiting = [(act, pool.submit(run, isolation, act, {**known, **more}, bounds)) for act, more, bounds in plan]
+        if start == "warm":
+            run(isolation, server, "echo", {**known, "send": []}, {})
+            known["server"] = server.pid
+        waiting = [
+            (act, pool.submit(run, isolation, server, act, {**known, **more}, bounds)) for act, more, bounds in plan
+        ]
         for act, outcome in waiting:
             print(json.dumps({"act": act, **outcome.result()}), flush=True)
+        left = [*os.listdir(tempfile.tempdir), *forked(server)]
+        served = server.pid == known.get("server", 0)
+        server.close()
         after = len(os.listdir("/proc/self/fd"))
-        left = os.listdir(tempfile.tempdir)
-        print(json.dumps({"act": "end", "left": left, "leaked_descriptors": after - before}), flush=True)
+        end = {"act": "end", "left": left, "leaked_descriptors": after - before, "served_by_one": served}
+        print(json.dumps(end), flush=True)
 
 
 if __name__ == "__main__":

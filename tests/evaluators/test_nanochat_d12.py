@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from evaluators.contract import Cancelled, Measurement, Progress
@@ -114,7 +112,7 @@ def test_training_for_too_long_is_stopped_with_the_seconds_over() -> None:
     assert (found.status, cap, found.score) == (Label.TRAIN_BUDGET_OVERRUN, 6.0, None)
     assert numbers["seconds_over"] == pytest.approx(used - cap, abs=2e-3)
     assert 1.05 < float(numbers["budget_used"]) < 1.5
-    assert found.reason == f"{used:.2f} reference seconds of 6, {used - cap:.2f} over when it was stopped"
+    assert found.reason == f"{used:.2f} reference seconds of 6, {used - cap:.2f} over"
 
 
 def test_a_crash_tells_the_exception_and_the_recipes_frame() -> None:
@@ -123,11 +121,10 @@ def test_a_crash_tells_the_exception_and_the_recipes_frame() -> None:
     assert "recipe.py:" in found.excerpt and "in train" in found.excerpt
 
 
-def test_a_cancelled_trial_is_dropped_while_the_reference_works() -> None:
+def test_a_cancelled_trial_is_dropped_at_once() -> None:
     def report(progress: Progress) -> None:
-        if progress.phase == "reference":
+        if progress.phase == "train" and progress.fraction > 0.0:
             raise Cancelled("stop")
 
-    slow = replace(SMOKE, settings={**SMOKE.settings, "reference_steps": 10**6})
     with pytest.raises(Cancelled):
-        CORE.measure(START, profile=slow, seed=0, split="validation", level="L3", report=report)
+        CORE.measure(START, profile=SMOKE, seed=0, split="validation", level="L3", report=report)

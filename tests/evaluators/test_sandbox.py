@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluators.sandbox.records import LEVEL_OF
+from evaluators.sandbox.records import FORKABLE, LEVEL_OF
 from tests.evaluators import sandbox_driver
 from tests.evaluators.sandbox_driver import HOSTILE
 
@@ -36,7 +36,7 @@ PLAN: list[tuple[str, dict[str, object], dict[str, float]]] = [
     ("breed", {}, {"kill_after": 0.3, "processes": 30}),
     ("shout", {"bytes": 32 * MIB}, {"log_bytes": 65536}),
     ("overflow", {"stay": 1.5}, {}),
-    ("many_files", {}, {"scratch_bytes": 256 * MIB, "wall_seconds": 40, "cpu_seconds": 40}),
+    ("many_files", {"stay": 3}, {"scratch_bytes": 256 * MIB, "wall_seconds": 40, "cpu_seconds": 40}),
     ("deep", {}, {}),
     ("sleep", {}, {"wall_seconds": 0.7}),
     ("stop", {}, {"wall_seconds": 0.7}),
@@ -57,14 +57,22 @@ def users() -> list[str]:
     return ["self", "nobody"] if os.getuid() == 0 and shutil.which("setpriv") else ["self"]
 
 
-def drive(user: str, backend: str, plan: list[tuple[str, dict[str, object], dict[str, float]]]) -> dict[str, dict]:
+def starts() -> list[tuple[str, str]]:
+    """(backend, start) of every way to start a sandbox that counts."""
+    ways = [(backend, "cold") for backend in LEVEL_OF] + [(backend, "warm") for backend in FORKABLE]
+    return [way for way in ways if LEVEL_OF[way[0]] != "L1"]
+
+
+def drive(
+    user: str, backend: str, start: str, plan: list[tuple[str, dict[str, object], dict[str, float]]]
+) -> dict[str, dict]:
     """Run the plan in a driver of this user: act -> what came out."""
     command = [sys.executable]
     if user == "nobody":
         command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", SYSTEM_PYTHON]
     environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "API_KEY": "secret-of-the-worker"}
     done = subprocess.run(
-        [*command, "-B", sandbox_driver.__file__, backend, json.dumps(plan)],
+        [*command, "-B", sandbox_driver.__file__, backend, start, json.dumps(plan)],
         env=environment,
         cwd="/",
         capture_output=True,
@@ -76,15 +84,15 @@ def drive(user: str, backend: str, plan: list[tuple[str, dict[str, object], dict
     return {line["act"]: line for line in map(json.loads, done.stdout.splitlines())}
 
 
-@pytest.fixture(scope="module", params=[(user, backend) for user in users() for backend in LEVEL_OF], ids="-".join)
+@pytest.fixture(scope="module", params=[(user, *start) for user in users() for start in starts()], ids="-".join)
 def found(request: pytest.FixtureRequest) -> dict[str, dict]:
     """All hostile acts of one user in one backend."""
-    user, backend = request.param
+    user, backend, start = request.param
     if backend == "bwrap" and shutil.which("bwrap") is None:
         pytest.skip("bubblewrap is not installed")
     if user == "nobody" and not (Path(SYSTEM_PYTHON).exists() and os.stat(ROOT).st_mode & 0o005 == 0o005):
         pytest.skip("no interpreter or checkout that another user can reach")
-    return {**drive(user, backend, PLAN), "backend": {"name": backend, "user": user}}
+    return {**drive(user, backend, start, PLAN), "backend": {"name": backend, "user": user}}
 
 
 def refused(outcomes: dict[str, str], *, but: tuple[str, ...] = ()) -> dict[str, str]:
@@ -179,6 +187,7 @@ def test_nothing_survives_its_sandbox(found: dict[str, dict]) -> None:
     left = {name: outcome["left"] for name, outcome in found.items() if name != "backend"}
     assert {name: what for name, what in left.items() if what} == {}
     assert found["end"]["leaked_descriptors"] == 0
+    assert found["end"]["served_by_one"] is True
 
 
 def test_breeding_processes_die_at_once(found: dict[str, dict]) -> None:

@@ -17,19 +17,22 @@ from pathlib import Path
 import pytest
 
 from evaluators.sandbox import Bounds, Confined, Exit, Isolation, SandboxUnavailable, reach, spawn
-from evaluators.sandbox.reach import FORCE
-from evaluators.sandbox.records import LEVEL_OF
+from evaluators.sandbox.reach import FORCE, _reach
+from evaluators.sandbox.records import FORKABLE, LEVEL_OF, NOT_AT_L1, UNISOLATED
+from evaluators.sandbox.warm import WarmServer, warm_server
 from tests.evaluators.sandbox_driver import HOSTILE, of_sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
-BACKENDS = [name for name in LEVEL_OF if name != "bwrap" or shutil.which("bwrap")]
+BACKENDS = [name for name in LEVEL_OF if LEVEL_OF[name] != "L1" and (name != "bwrap" or shutil.which("bwrap"))]
+WAYS = [*((name, "cold") for name in BACKENDS), *((name, "warm") for name in BACKENDS if name in FORKABLE)]
 BOUNDS = Bounds(wall_seconds=30, cpu_seconds=30, memory_bytes=2 << 30, scratch_bytes=8 << 20)
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=WAYS, ids="-".join)
 def isolation(request: pytest.FixtureRequest) -> Isolation:
-    """Each backend of this host."""
-    return Isolation(LEVEL_OF[request.param], "L3", "test", request.param)
+    """Each way to start a sandbox on this host."""
+    backend, start = request.param
+    return Isolation(LEVEL_OF[backend], "L3", "test", backend, start=start)
 
 
 @pytest.fixture
@@ -61,6 +64,12 @@ def ended(box: Confined) -> Exit:
     outcome = box.wait(20)
     assert outcome is not None
     return outcome
+
+
+def alive(token: str, worker: int) -> list[int]:
+    """Processes of a worker's sandboxes: with the token in their command line, or forked by its warm server."""
+    forked = [pid for pid in of_sandbox(f'"worker": {worker}') if pid != warm_server().pid]
+    return [*of_sandbox(token), *forked]
 
 
 @pytest.mark.parametrize(
@@ -147,16 +156,16 @@ def test_a_keeper_killed_by_the_host_is_our_fault_and_leaves_nothing(act: Callab
     os.kill(box.pid, signal.SIGKILL)
     assert ended(box).cause == "fault"
     deadline = time.monotonic() + 2
-    while of_sandbox("daemons") and time.monotonic() < deadline:
+    while alive("daemons", os.getpid()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert of_sandbox("daemons") == []
+    assert alive("daemons", os.getpid()) == []
 
 
 WORKER = """
 import json, os, sys, time
 from pathlib import Path
 from evaluators.sandbox import *
-box = spawn(Isolation("", "", "", sys.argv[1]), Bounds(60, 60, 1 << 29, 1 << 20),
+box = spawn(Isolation("", "", "", sys.argv[1], start=sys.argv[4]), Bounds(60, 60, 1 << 29, 1 << 20),
             argv=["daemons", json.dumps({"stay": True}), sys.argv[2]], child=Path(sys.argv[3]))
 os.read(box.stdout, 100)
 print("ready", flush=True)
@@ -168,18 +177,18 @@ def test_nothing_outlives_a_worker_that_was_killed(isolation: Isolation, tmp_pat
     token = f"orphan-{time.monotonic_ns()}"
     tmp_path.chmod(0o755)
     with subprocess.Popen(
-        [sys.executable, "-c", WORKER, isolation.backend, token, str(HOSTILE)],
+        [sys.executable, "-c", WORKER, isolation.backend, token, str(HOSTILE), isolation.start],
         env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
     ) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == b"ready\n"
-        assert len(of_sandbox(token)) >= 5  # worker, keeper, runner, three daemons; the two outer ones differ
+        assert len(alive(token, worker.pid)) >= 5  # worker, keeper, runner, three daemons; the outer ones differ
         worker.kill()
     deadline = time.monotonic() + 2
-    while of_sandbox(token) and time.monotonic() < deadline:
+    while alive(token, worker.pid) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert of_sandbox(token) == []
+    assert alive(token, worker.pid) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -201,6 +210,44 @@ def test_reach_names_backend_walls_and_self_test() -> None:
     assert len(details["seccomp_sha256"]) == 64
 
 
+def test_a_warm_start_is_used_where_its_self_test_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = reach("L3", start="warm")
+    assert (found.level, found.start, set(found.details["self_test"].values())) == ("L3", "warm", {True})  # type: ignore[attr-defined]
+    monkeypatch.setenv(FORCE, "cold")
+    assert reach("L3", start="warm").start == "cold"
+    monkeypatch.setenv(FORCE, "landlock,warm")
+    assert (reach("L3", start="warm").level, reach("L3", start="warm").start) == ("L2", "warm")
+
+
+def test_a_server_that_was_killed_is_started_again() -> None:
+    server = WarmServer(preload=["json"])
+    isolation = Isolation("L2", "L2", "", "landlock", start="warm")
+    pids = []
+    try:
+        for _ in range(2):
+            with spawn(isolation, BOUNDS, argv=["leave", json.dumps({"code": 3})], child=HOSTILE, server=server) as box:
+                assert ended(box).code == 3
+            pids.append(server.pid)
+            os.kill(server.pid, signal.SIGKILL)
+    finally:
+        server.close()
+    assert len(set(pids)) == 2
+
+
+def test_a_server_that_cannot_import_says_so() -> None:
+    server = WarmServer(preload=["json", "no_such_module"])
+    with pytest.raises(SandboxUnavailable, match="no_such_module"):
+        spawn(Isolation("L2", "L2", "", "landlock", start="warm"), BOUNDS, argv=[], child=HOSTILE, server=server)
+    assert server.pid == 0
+
+
+def test_a_server_sees_no_package_that_sandboxes_do_not_see() -> None:
+    assert importlib.util.find_spec("django")
+    server = WarmServer(preload=["django"])
+    with pytest.raises(SandboxUnavailable, match="No module named 'django'"):
+        spawn(Isolation("L2", "L2", "", "landlock", start="warm"), BOUNDS, argv=[], child=HOSTILE, server=server)
+
+
 @pytest.mark.parametrize("force", [*BACKENDS, "L2"])
 def test_forced_backend_is_used_and_the_downgrade_is_told(force: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FORCE, force)
@@ -209,9 +256,25 @@ def test_forced_backend_is_used_and_the_downgrade_is_told(force: str, monkeypatc
     assert (FORCE in found.why_lower) == (found.level != "L3")
 
 
+def test_the_weakest_level_has_to_be_allowed_and_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(UNISOLATED, raising=False)
+    with pytest.raises(SandboxUnavailable, match=f"only with {UNISOLATED}=1"):
+        reach("L1")
+    monkeypatch.setenv(UNISOLATED, "1")
+    monkeypatch.setenv(FORCE, "L1,cold")
+    _reach.cache_clear()
+    found = reach("L3")
+    assert (found.level, found.backend) == ("L1", "limits")
+    assert "landlock" in found.why_lower
+    lacking = {name for name, holds in found.details["self_test"].items() if not holds}  # type: ignore[attr-defined]
+    assert "host_files" in lacking and lacking <= NOT_AT_L1
+
+
 def test_unknown_level_or_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="L9"):
         reach("L9")
+    with pytest.raises(ValueError, match="L0 is no isolation and refused"):
+        reach("L0")
     monkeypatch.setenv(FORCE, "wishes")
     with pytest.raises(SandboxUnavailable, match="wishes"):
         reach("L3")

@@ -33,7 +33,7 @@ class NanochatD12:
     ) -> Measurement:
         """CORE on ``validation`` or ``sealed``. Raises HarnessFault (missing data or walls), Cancelled."""
         try:
-            corpus, isolation = _corpus(), reach(level)
+            corpus, isolation = _corpus(), reach(level, start="warm")
         except (text.DataError, SandboxUnavailable) as error:
             raise HarnessFault(str(error)) from error
         items = items_of(split, profile)

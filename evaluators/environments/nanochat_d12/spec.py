@@ -22,16 +22,15 @@ SETTINGS: dict[str, object] = {
     "chunk_tokens": 2048,
     "probed_share": 0.33,
     "spelt_again": 150,
-    # Training may take this many reference seconds: CPU seconds on a machine where one slice of the reference work
-    # (so many steps) takes the nominal seconds. It is stopped when it is over by the tolerance and this slack.
+    # Training may take this many reference seconds: CPU seconds on a machine where the paired reference pays the
+    # nominal price for a unit. Beyond the tolerance it is an overrun; beyond the slack as well it is stopped.
     "cap_reference_seconds": 30.0,
-    "reference_steps": 60,
-    "reference_nominal_seconds": 2.25,
-    "kill_slack": 1.15,
-    # CPU seconds of an evaluation outside of counted operators, and how many times the reference cost of a unit the
-    # counted ones may take.
-    "free_cpu_seconds": 15.0,
-    "cpu_factor": 3.0,
+    "nominal_seconds_per_gigaunit": 0.02,
+    "slack": 1.1,
+    # CPU seconds of an evaluation outside of counted operators, and how many times what the reference pays the counted
+    # ones may take.
+    "free_cpu_seconds": 4.0,
+    "cpu_factor": 2.0,
     # Nothing is gained by a small artifact here; this only bounds what is read.
     "largest_artifact": 64 << 20,
     "implausible_score": IMPLAUSIBLE_SCORE,
@@ -58,9 +57,7 @@ SMOKE = Profile(
         memory_bytes=4 << 30,
         eval_units=100_000_000_000,
     ),
-    settings=SETTINGS
-    | {"items": 40, "excerpt_bytes": 1_024, "cap_reference_seconds": 6.0, "reference_steps": 15}
-    | {"reference_nominal_seconds": 0.5625},
+    settings=SETTINGS | {"items": 40, "excerpt_bytes": 1_024, "cap_reference_seconds": 6.0},
 )
 
 SPEC = EnvironmentSpec(

@@ -31,7 +31,7 @@ class ParameterGolf:
     ) -> Measurement:
         """val_bpb on ``validation`` or ``sealed``. Raises HarnessFault (missing data or walls), Cancelled."""
         try:
-            corpus, isolation = data.load(), reach(level)
+            corpus, isolation = data.load(), reach(level, start="warm")
         except (data.DataError, SandboxUnavailable) as error:
             raise HarnessFault(str(error)) from error
         held_out = tuple(_head(text, profile) for text in corpus.excerpts(split))

@@ -1,19 +1,31 @@
 """Self-test of the walls, run behind them: tries forbidden acts and reports each as JSON, true where it was refused.
 
-Arguments: paths of the host that must not be readable. Standard library only.
+Arguments: a mode (``check``, or ``linger`` to leave processes behind), a JSON object with what an attacker may know
+(``files`` of the host, ``worker`` process id, ``socket`` that listens, ``processes`` allowed). Standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import json
 import os
+import resource
+import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import confine
+
+libc = ctypes.CDLL(None, use_errno=True)
+NEW_USER, PTRACE_ATTACH, TMPFS_SIZE = 0x10000000, 16, "size=4k"
+READING = 1 << 2  # CAP_DAC_READ_SEARCH behind Landlock in the host's root: docs/sandbox.md
+ALLOWED = {"HOME", "TMPDIR", "PWD", "PATH", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES"}
 
 
 def refused(act: Callable[[], object]) -> bool:
@@ -23,6 +35,12 @@ def refused(act: Callable[[], object]) -> bool:
     except OSError:
         return True
     return False
+
+
+def call(function: Callable[..., int], *arguments: object) -> None:
+    """A C function that returns -1 on failure. Raises OSError."""
+    if function(*arguments) == -1:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def write_outside() -> None:
@@ -55,22 +73,97 @@ def scratch_works() -> bool:
     return os.environ["HOME"] == os.getcwd()
 
 
-def main() -> None:
-    """Write the findings to the protocol pipe."""
-    now = status()
-    walls = confine.confine()
-    findings = {
-        "host_files": all(refused(partial(os.open, path, os.O_RDONLY)) for path in sys.argv[1:]),
+def large_file() -> None:
+    """A file beyond the scratch folder's size."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limit, _hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with open("large", "wb") as file:
+        file.truncate(limit + 1)
+
+
+def connect(path: str) -> None:
+    """Reach a Unix socket of the host."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+
+
+def children_are_bounded(most: int) -> bool:
+    """Start processes until the kernel refuses; they end at once when this one says so."""
+    gate, hold = os.pipe()
+    started, bounded = 0, False
+    while started <= most + 64:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            bounded = error.errno == errno.EAGAIN
+            break
+        if pid == 0:
+            os.close(hold)
+            os.read(gate, 1)
+            os._exit(0)
+        started += 1
+    os.close(hold)
+    for _ in range(started):
+        os.wait()
+    return bounded
+
+
+def touches(pid: int) -> list[Callable[[], object]]:
+    """Acts against another process."""
+    return [
+        partial(os.kill, pid, 0),
+        partial(os.open, f"/proc/{pid}/mem", os.O_RDWR),
+        partial(os.listdir, f"/proc/{pid}/fd"),
+        partial(resource.prlimit, pid, resource.RLIMIT_NOFILE, (64, 64)),
+        partial(call, libc.ptrace, PTRACE_ATTACH, pid, 0, 0),
+    ]
+
+
+def check(known: dict[str, Any]) -> dict[str, bool]:
+    """Every act once."""
+    now, walls = status(), confine.confine()
+    descriptors = set(os.listdir("/proc/self/fd"))
+    private = walls["backend"] not in ("landlock", "limits")
+    held = int(now["CapEff"], 16) | int(now["CapPrm"], 16) | int(now["CapInh"], 16) | int(now["CapAmb"], 16)
+    names = {name for name in os.environ if not name.startswith("PYTHON") and not name.endswith("_NUM_THREADS")}
+    return {
+        "host_files": all(refused(partial(os.open, path, os.O_RDONLY)) for path in known["files"]),
         "writing": refused(write_outside),
         "network": refused(lambda: socket.create_connection(("127.0.0.1", 9), timeout=1)),
-        "processes": refused(lambda: os.listdir("/proc")) or walls["backend"] != "landlock",
-        "namespace": walls["backend"] == "landlock" or os.getpid() < 10,
-        "not_root": os.getuid() != 0,
+        "datagrams": refused(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", 9))),
+        "host_sockets": refused(partial(connect, known["socket"])),
+        "processes": refused(lambda: os.listdir("/proc")) or private,
+        "worker": private or all(refused(act) for act in touches(known["worker"])),
+        "namespace": not private or os.getpid() < 10,
+        "new_namespaces": refused(partial(call, libc.unshare, NEW_USER)),
+        "mounts": refused(partial(call, libc.mount, b"x", b".", b"tmpfs", 0, TMPFS_SIZE.encode())),
+        "not_root": os.getuid() != 0 and refused(partial(os.setuid, 0)),
+        "capabilities": held & ~(0 if private else READING) == 0,
         "no_new_privileges": now["NoNewPrivs"] == "1",
         "seccomp": now["Seccomp"] == "2",
+        "descriptors": descriptors <= {"0", "1", "2", "3"},  # the last is the listing's own
+        "environment": names <= ALLOWED,
+        "process_limit": children_are_bounded(known["processes"]),
+        "file_size": refused(large_file),
         "scratch": scratch_works(),
     }
-    os.write(1, json.dumps(findings).encode())
 
 
-main()
+def linger() -> None:
+    """Leave processes that have left the session and their parent, then wait: all must end with the sandbox."""
+    for _ in range(2):
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                time.sleep(600)
+            os._exit(0)
+    os.write(1, b"{}")
+    time.sleep(600)
+
+
+mode, knowledge = sys.argv[1], json.loads(sys.argv[2])
+if mode == "linger":
+    linger()
+else:
+    os.write(1, json.dumps(check(knowledge)).encode())

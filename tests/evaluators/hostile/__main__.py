@@ -154,7 +154,7 @@ def processes(known):
 def parent(known):
     """The worker, the keeper, process 1: read, write, limit, slow down, kill."""
     found = {}
-    for pid in {known["parent"], os.getppid(), 1} - {0}:
+    for pid in {known["parent"], known.get("server", 0), os.getppid(), 1} - {0}:
         found[f"mem {pid}"] = outcome(read_one, f"/proc/{pid}/mem")
         found[f"fd {pid}"] = outcome(os.listdir, f"/proc/{pid}/fd")
         found[f"prlimit {pid}"] = outcome(resource.prlimit, pid, resource.RLIMIT_NOFILE, (20, 20))

@@ -52,7 +52,8 @@ def learn_merges(text: bytes, count: int) -> list[bytes]:
             holders[pair].add(index)
     merges: list[bytes] = []
     while len(merges) < count and total:
-        best = max(total, key=lambda pair: (total[pair], pair))
+        most = max(total.values())
+        best = max(pair for pair, n in total.items() if n == most)
         if best[0] + best[1] not in merges:
             merges.append(best[0] + best[1])
         for index in holders.pop(best):

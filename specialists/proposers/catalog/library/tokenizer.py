@@ -151,7 +151,8 @@ return numbers
 @LIBRARY.idea("length-weighted-merges", "merge-order", Band.UNCLEAR, "Galle 2019", marks=["bytes_joined"])
 def length_weighted_merges(edit: Edit, settings: Settings) -> None:
     """Merges ranked by the bytes that they join, not by count alone, favour whole words"""
-    edit.rewrite("learn_merges", "(total[pair], pair)", "(total[pair] * bytes_joined(pair), pair)")
+    edit.rewrite("learn_merges", "max(total.values())", "max(n * bytes_joined(pair) for pair, n in total.items())")
+    edit.rewrite("learn_merges", "n == most", "n * bytes_joined(pair) == most")
     edit.define(
         '''
 def bytes_joined(pair: tuple[bytes, bytes]) -> float:
