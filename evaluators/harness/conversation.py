@@ -85,7 +85,8 @@ class Conversation:
         self.record = Record(code_bytes=count_code(order.source))
         self.record.numbers["load_average"] = round(os.getloadavg()[0], 2)
         self.longest = START_SECONDS + self.limits.train_seconds + self.limits.eval_seconds
-        self.yardstick = Yardstick(order.isolation, self.limits.memory_bytes, 3 * self.longest)
+        between = self.number("seconds_between_slices")
+        self.yardstick = Yardstick(order.isolation, self.limits.memory_bytes, 3 * self.longest, between=between)
         self.phase: Phase = "train"
         self._told = 0.0
         self.spelling_units = 0

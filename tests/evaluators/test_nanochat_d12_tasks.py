@@ -30,8 +30,8 @@ GOOD = Measurement(
 
 #: Hashes of all items of a split at full size.
 EXPECTED = {
-    "validation": "f543477993058ec5c378291683869f3b2034ea5c1d7022c46e612acbbbf75bc3",
-    "sealed": "9188e690fb09270757fd3af8a19a033d482bbd08bef8cf16435398c228d71084",
+    "validation": "1bc6ba02f0a32f8507ac6201473a5ab4d067288fc893690fda4ac114338c1d6e",
+    "sealed": "4cbd41f3b4234c46438d30b53d02e3b86270a3f0a7faed28e2509abbc6a4ec00",
 }
 
 

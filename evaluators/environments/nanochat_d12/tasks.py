@@ -318,7 +318,8 @@ def _continuation(task: str, texts: Sequence[Text], known: Known, most: int) -> 
         words = WORD.findall(following(place))
         return sum(math.log(1 + known.words.get(word, 0)) for word in words) / len(words)
 
-    places = sorted(_chosen(task, texts, fits)[: most // ways * ways], key=commonness)
+    different = list({following(place): place for place in _chosen(task, texts, fits)}.values())
+    places = sorted(different[: most // ways * ways], key=commonness)
     items: list[Item] = []
     for first in range(0, len(places) - ways + 1, ways):
         four = places[first : first + ways]
