@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from evaluators.contract import Environment, Profile
+from evaluators.environments.nanochat_d12 import NanochatD12
 from evaluators.environments.parameter_golf import ParameterGolf
 
-ENVIRONMENTS: dict[str, Environment] = {ParameterGolf.spec.name: ParameterGolf()}
+ENVIRONMENTS: dict[str, Environment] = {
+    environment.spec.name: environment for environment in (ParameterGolf(), NanochatD12())
+}
 
 
 def get_environment(name: str) -> Environment:

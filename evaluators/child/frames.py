@@ -22,7 +22,7 @@ class Kind(IntEnum):
     SOURCE = 2  # packed files
     DOCUMENTS = 3  # packed training texts
     ARTIFACT = 4  # bytes that train returned
-    ENCODE = 5  # text to be spelt in tokens
+    ENCODE = 5  # packed texts to be spelt in tokens
     CHUNK = 6  # tokens, int32 (rows, length)
     ADAPT = 7  # nothing: learn from the chunk that has just been scored
     LOAD = 8  # nothing: load the artifact that has just left
@@ -31,7 +31,7 @@ class Kind(IntEnum):
     PROGRESS = 65  # units spent, u64
     TRAINED = 66  # the artifact
     VOCABULARY = 67  # packed tokens
-    TOKENS = 68  # int32
+    TOKENS = 68  # packed: int32 of each text
     LOADED = 69  # one byte: 1 when the predictor adapts
     LOGITS = 70  # float32 (rows, length, vocabulary)
     ADAPTED = 71  # nothing

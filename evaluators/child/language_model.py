@@ -22,7 +22,7 @@ import frames
 import numpy as np
 import torch
 from frames import Kind
-from meter import Meter
+from meter import Meter, Uncounted
 
 MARKS = 50
 EXCERPT_CHARACTERS = 600
@@ -30,9 +30,9 @@ EXCERPT_CHARACTERS = 600
 
 @dataclass(frozen=True)
 class Budget:
-    """What a phase may spend: compute units, and wall-clock seconds as a safety net."""
+    """What a phase may spend: compute units (None: not counted) and seconds, as the environment defines them."""
 
-    units: int
+    units: int | None
     seconds: float
     spent: Callable[[], int]
 
@@ -59,24 +59,26 @@ class Session:
         self.settings = settings
         self.incoming, self.outgoing = incoming, outgoing
         self.folder = Path.cwd() / "recipe"
-        self.units, self.tolerance = int(settings["units"]), float(settings["unit_tolerance"])
+        self.units: int | None = settings["units"]
+        self.tolerance = float(settings["unit_tolerance"])
         self.before = int(settings["units_before"])
         self.meter = self.fresh_meter()
 
     def send(self, kind: Kind, payload: bytes | memoryview = b"") -> None:
         frames.write_frame(self.outgoing, kind, payload)
 
-    def fresh_meter(self) -> Meter:
-        return Meter(self.units / MARKS, self.passed)
+    def fresh_meter(self) -> Meter | Uncounted:
+        """A meter for the phase that begins, where it has a budget of units."""
+        return Uncounted() if self.units is None else Meter(self.units / MARKS, self.passed)
 
     def passed(self, units: int) -> float:
         """A mark of the budget: report, or end the process when the budget is overrun."""
-        spent = self.before + units
-        if spent > self.units * (1 + self.tolerance):
+        spent, budget = self.before + units, float(self.units or 0)
+        if spent > budget * (1 + self.tolerance):
             self.send(Kind.OVERRUN, struct.pack("<Q", spent))
             os._exit(0)  # an exception could be caught
         self.tell_units()
-        return float(min(units + self.units / MARKS, self.units * (1 + self.tolerance) - self.before + 1))
+        return float(min(units + budget / MARKS, budget * (1 + self.tolerance) - self.before + 1))
 
     def tell_units(self) -> None:
         self.send(Kind.PROGRESS, struct.pack("<Q", self.before + self.meter.units))
@@ -181,6 +183,13 @@ def serve(settings: Mapping[str, Any], incoming: int, outgoing: int) -> None:
     (train if settings["phase"] == "train" else predict)(session)
 
 
+def spell(session: Session, predictor: Any, packed: bytes) -> None:
+    """Answer packed texts with the packed tokens of each."""
+    tokens = [pack_tokens(predictor.encode(text)) for text in frames.unpack_texts(packed)]
+    session.tell_units()
+    session.send(Kind.TOKENS, frames.pack_texts(tokens))
+
+
 def train(session: Session) -> None:
     """Import, train, hand the artifact over; then, on the meter of the evaluation, spell texts with it."""
     stage = "import"
@@ -193,7 +202,8 @@ def train(session: Session) -> None:
         session.tell_units()
         session.send(Kind.TRAINED, artifact)
         stage = "load"
-        session.units, session.meter = int(session.settings["eval_units"]), session.fresh_meter()
+        session.units = session.settings["eval_units"]
+        session.meter = session.fresh_meter()
         settle(int(session.settings["seed"]), int(session.settings["threads"]))
         frames.read_frame(session.incoming, Kind.LOAD)
         with session.meter:
@@ -202,9 +212,7 @@ def train(session: Session) -> None:
             session.send(Kind.VOCABULARY, pack_vocabulary(predictor.vocabulary()))
             stage = "encode"
             while (request := frames.next_frame(session.incoming)) is not None:
-                tokens = pack_tokens(predictor.encode(request[1]))
-                session.tell_units()
-                session.send(Kind.TOKENS, tokens)
+                spell(session, predictor, request[1])
     except BaseException as error:  # whatever a recipe raises, SystemExit included, is a result
         session.fail(stage, error)
 
@@ -230,6 +238,8 @@ def predict(session: Session) -> None:
                     answer = pack_logits(predictor.logits(chunk.copy()))
                     session.tell_units()
                     session.send(Kind.LOGITS, answer)
+                elif kind is Kind.ENCODE:
+                    spell(session, predictor, payload)
                 else:
                     predictor.adapt(chunk.copy())
                     session.tell_units()

@@ -114,3 +114,15 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         if self.units >= self._mark:
             self._mark = self._passed(self.units)
         return out
+
+
+class Uncounted:
+    """Stands in for a meter where a phase has no budget of units: counting would cost CPU seconds that are judged."""
+
+    units = 0
+
+    def __enter__(self) -> None:
+        """Nothing begins."""
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing ends."""

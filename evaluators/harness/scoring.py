@@ -62,14 +62,19 @@ def log_probabilities(logits: Logits, tokens: Tokens) -> Floats:
 
     Raises NotADistribution when a logit is not finite.
     """
-    if not np.isfinite(logits).all():
-        row, position, _ = np.argwhere(~np.isfinite(logits))[0]
-        raise NotADistribution(f"a logit is not finite, first in row {row} at position {position}")
+    require_finite(logits)
     wide = logits.astype(np.float64)
     wide -= wide.max(axis=-1, keepdims=True)
     picked = np.take_along_axis(wide, tokens[..., None].astype(np.int64), axis=-1)[..., 0]
     total: Floats = picked - np.log(np.exp(wide).sum(axis=-1))
     return total
+
+
+def require_finite(logits: Logits) -> None:
+    """Raises NotADistribution that names the first row and position of logits (B, T, V) that are not finite."""
+    if not np.isfinite(logits).all():
+        row, position, _ = np.argwhere(~np.isfinite(logits))[0]
+        raise NotADistribution(f"a logit is not finite, first in row {row} at position {position}")
 
 
 def bits_per_byte(log_probability: float, text_bytes: int) -> float:

@@ -13,7 +13,6 @@ from evaluators.harness.wire import Wire, WireError, not_ready
 from evaluators.sandbox import Bounds, Isolation, spawn
 
 START_SECONDS = 120.0
-BETWEEN_SECONDS = 0.5
 SCRATCH_BYTES = 1 << 20
 ENOUGH = 3
 USED = struct.Struct("<Qd")
@@ -22,13 +21,14 @@ USED = struct.Struct("<Qd")
 class Yardstick:
     """Runs a slice of plain training now and then; a context manager around one trial.
 
-    seconds: how long the trial may last at most. ``cost()`` is the mean of CPU seconds per compute unit since
-    ``begin()``: processors slow down and speed up by a third within a minute, so only the same minutes compare.
-    Raises HarnessFault when its process does not start or ends early: no recipe can reach it.
+    seconds: how long the trial may last at most; between: seconds of rest between two slices. ``cost()`` is the mean of
+    CPU seconds per compute unit since ``begin()``: processors slow down and speed up by a third within a minute, so
+    only the same minutes compare. Raises HarnessFault when its process does not start or ends early: no recipe can
+    reach it.
     """
 
-    def __init__(self, isolation: Isolation, memory_bytes: int, seconds: float) -> None:
-        self._isolation = isolation
+    def __init__(self, isolation: Isolation, memory_bytes: int, seconds: float, *, between: float) -> None:
+        self._isolation, self._between = isolation, between
         self._bounds = Bounds(START_SECONDS + seconds, START_SECONDS + seconds, memory_bytes, SCRATCH_BYTES)
         self._slices: list[tuple[int, float]] = []
         self._since = 0
@@ -56,7 +56,7 @@ class Yardstick:
         if self._asked:
             if select.select([self._process.stdout], [], [], 0)[0]:
                 self._take()
-        elif time.monotonic() - self._taken_at > BETWEEN_SECONDS:
+        elif time.monotonic() - self._taken_at > self._between:
             self._ask()
 
     def cost(self) -> float:

@@ -9,6 +9,7 @@ from evaluators.environments.parameter_golf import data
 from evaluators.environments.parameter_golf.judge import judge
 from evaluators.environments.parameter_golf.spec import SPEC
 from evaluators.harness import language_model
+from evaluators.harness.conversation import Order
 from evaluators.harness.identity import code_sha256
 from evaluators.sandbox import SandboxUnavailable, reach
 
@@ -34,13 +35,18 @@ class ParameterGolf:
         except (data.DataError, SandboxUnavailable) as error:
             raise HarnessFault(str(error)) from error
         held_out = tuple(_head(text, profile) for text in corpus.excerpts(split))
-        task = language_model.Task(
+        order = Order(
+            profile=profile,
+            source=source,
+            seed=seed,
+            split=split,
+            isolation=isolation,
+            report=report,
             train=tuple(text for _name, text in sorted(corpus.train.items())),
-            held_out=held_out,
             data_sha256=corpus.sha256,
             evaluator_sha256=code_sha256(SPEC.name),
         )
-        return language_model.measure(task, profile, source, seed=seed, split=split, isolation=isolation, report=report)
+        return language_model.measure(order, held_out)
 
     def judge(self, measurement: Measurement, profile: Profile) -> Outcome:
         """Pure; see judge.py."""

@@ -31,6 +31,7 @@ SETTINGS: dict[str, object] = {
     # what the paired reference pays the counted units may take. What is above is work that was hidden from the meter.
     "free_cpu_seconds": 4.0,
     "cpu_factor": 1.5,
+    "seconds_between_slices": 0.5,
     "implausible_score": IMPLAUSIBLE_BPB,
 }
 

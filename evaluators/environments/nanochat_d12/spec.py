@@ -1,0 +1,75 @@
+"""What is measured in NanoChat-D12, its files, and its sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evaluators.contract import EnvironmentSpec, Limits, Profile
+from trials.vocab import Direction
+
+ROLE_FILES = ("architecture.py", "optimization.py", "data.py", "schedule.py", "systems.py")
+
+#: Above this a score is not believed of a model of this size.
+IMPLAUSIBLE_SCORE = 0.97
+
+SETTINGS: dict[str, object] = {
+    # Items of each task, where the text yields as many; bytes from the middle of each document that val_bpb is about,
+    # and the length of its rows in tokens.
+    "items": 400,
+    "excerpt_bytes": 8_192,
+    "row_tokens": 256,
+    # Tokens of one request, the share of rows that are asked twice (scrambled), texts that each process spells again.
+    "chunk_tokens": 2048,
+    "probed_share": 0.33,
+    "spelt_again": 150,
+    # Training may take this many reference seconds: CPU seconds on a machine where the paired reference pays the
+    # nominal price for a unit. Beyond the tolerance it is an overrun; beyond the slack as well it is stopped.
+    "cap_reference_seconds": 30.0,
+    "nominal_seconds_per_gigaunit": 0.02,
+    "slack": 1.1,
+    # Single slices of the reference differ by 15 to 20 %: as many as fit into one look at the recipe.
+    "seconds_between_slices": 0.0,
+    # CPU seconds of an evaluation outside of counted operators, and how many times what the reference pays the counted
+    # ones may take.
+    "free_cpu_seconds": 4.0,
+    "cpu_factor": 2.0,
+    # Nothing is gained by a small artifact here; this only bounds what is read.
+    "largest_artifact": 64 << 20,
+    "implausible_score": IMPLAUSIBLE_SCORE,
+}
+
+CPU = Profile(
+    name="cpu",
+    device="cpu",
+    limits=Limits(
+        train_seconds=300.0,
+        eval_seconds=180.0,
+        memory_bytes=4 << 30,
+        eval_units=500_000_000_000,
+    ),
+    settings=SETTINGS,
+)
+
+SMOKE = Profile(
+    name="smoke",
+    device="cpu",
+    limits=Limits(
+        train_seconds=60.0,
+        eval_seconds=60.0,
+        memory_bytes=4 << 30,
+        eval_units=100_000_000_000,
+    ),
+    settings=SETTINGS | {"items": 40, "excerpt_bytes": 1_024, "cap_reference_seconds": 6.0},
+)
+
+SPEC = EnvironmentSpec(
+    name="nanochat_d12",
+    title="NanoChat-D12",
+    score_name="core",
+    score_unit="centred accuracy",
+    direction=Direction.HIGHER,
+    files=ROLE_FILES,
+    joins=("recipe.py",),
+    recipe_dir=Path(__file__).resolve().parent / "recipe",
+    profiles={profile.name: profile for profile in (CPU, SMOKE)},
+)

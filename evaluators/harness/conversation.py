@@ -1,0 +1,322 @@
+"""The three parties of a language-model measurement: train sandbox -> artifact -> fresh predict sandboxes, scored here.
+
+What every scorer shares: processes, frames, clocks, verdicts. The recipe reports nothing that counts. The artifact is
+bytes that were hashed and counted; predictions are logits that this process turns into figures.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import math
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import numpy as np
+
+from evaluators.child.frames import FrameError, Kind, pack_files, pack_texts, unpack_texts
+from evaluators.contract import HarnessFault, Measurement, Profile, Progress
+from evaluators.harness import scoring
+from evaluators.harness.identity import fingerprint
+from evaluators.harness.verdicts import Phase, Verdict, of_failure, of_wire
+from evaluators.harness.wire import Wire, WireError, not_ready
+from evaluators.harness.yardstick import Yardstick
+from evaluators.sandbox import Bounds, Confined, Isolation, SandboxUnavailable, spawn
+from trials.vocab import Label
+
+START_SECONDS = 120.0
+SCRATCH_BYTES = 64 << 20
+MOST_TOKENS = 8192
+VOCABULARY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Order:
+    """One recipe to be measured, and under which conditions.
+
+    train: documents that are handed to the recipe. data_sha256: split -> hash of what it is measured on;
+    evaluator_sha256: hash of the code that measures. ``report`` may raise Cancelled.
+    """
+
+    profile: Profile
+    source: Mapping[str, bytes]
+    seed: int
+    split: str
+    isolation: Isolation
+    report: Callable[[Progress], None]
+    train: tuple[bytes, ...]
+    data_sha256: Mapping[str, str]
+    evaluator_sha256: str
+
+
+@dataclass
+class Record:
+    """What is known so far about one measurement."""
+
+    code_bytes: int
+    seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    numbers: dict[str, float | int | str] = field(default_factory=dict)
+    secondary: dict[str, float] = field(default_factory=dict)
+    payload_bytes: int | None = None
+    artifact_sha256: str = ""
+    train_units: int | None = None
+    eval_units: int | None = None
+    log: bytes = b""
+
+
+def count_code(source: Mapping[str, bytes]) -> int:
+    """Bytes that the recipe's own files cost: their canonical packing under LZMA."""
+    return len(lzma.compress(pack_files(source), lzma.FORMAT_ALONE, preset=9))
+
+
+class Conversation:
+    """One measurement under way. A scorer derives from it and says in ``run`` what is asked and what it is worth."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.limits, self.settings = order.profile.limits, order.profile.settings
+        self.packed = pack_files(order.source)
+        self.record = Record(code_bytes=count_code(order.source))
+        self.record.numbers["load_average"] = round(os.getloadavg()[0], 2)
+        self.longest = START_SECONDS + self.limits.train_seconds + self.limits.eval_seconds
+        between = self.number("seconds_between_slices")
+        self.yardstick = Yardstick(order.isolation, self.limits.memory_bytes, 3 * self.longest, between=between)
+        self.phase: Phase = "train"
+        self._told = 0.0
+        self.spelling_units = 0
+        self.artifact = b""
+        self.vocabulary: list[bytes] = []
+
+    def run(self) -> float:
+        """The score. Raises Verdict."""
+        raise NotImplementedError
+
+    def measurement(self) -> Measurement:
+        """Run. Anything that a recipe does ends as a Measurement with the status that it deserves.
+
+        Raises HarnessFault for faults of the evaluator or its host, and what ``report`` raises (Cancelled).
+        """
+        status, reason, excerpt, score = "ok", "", "", None
+        try:
+            score = self.run()
+        except Verdict as verdict:
+            status, reason, excerpt = str(verdict.status), verdict.reason, verdict.excerpt
+            self.record.numbers.update(verdict.numbers)
+        except SandboxUnavailable as error:
+            raise HarnessFault(str(error)) from error
+        return Measurement(
+            status=status,
+            reason=reason,
+            seed=self.order.seed,
+            split=self.order.split,
+            score=score,
+            isolation=self.order.isolation.to_json(),
+            fingerprint=fingerprint(),
+            evaluator_sha256=self.order.evaluator_sha256,
+            data_sha256=self.order.data_sha256,
+            excerpt=excerpt,
+            **vars(self.record),
+        )
+
+    def number(self, name: str) -> float:
+        """A figure of the profile's settings."""
+        return float(str(self.settings[name]))
+
+    def room(self) -> int:
+        """Bytes that the artifact may have. Raises Verdict when the recipe's own files leave none."""
+        cap = self.limits.artifact_bytes
+        if cap is None:
+            return int(self.number("largest_artifact"))
+        room = cap - self.record.code_bytes
+        if room < 0:
+            raise Verdict(
+                Label.SIZE_BLOCKED, f"the recipe's files alone are {-room:,} bytes over", {"bytes_over": -room}
+            )
+        return room
+
+    def cpu_floor(self) -> float:
+        """CPU seconds that the phase which begins may spend outside of counted operators."""
+        return self.number("free_cpu_seconds")
+
+    def told_seconds(self, seconds: float) -> float:
+        """What the recipe reads as ``ctx.budget.seconds``: the wall-clock cap of its phase."""
+        return seconds
+
+    def fraction(self, wire: Wire, budget: int | None) -> float:
+        """How far the phase is, in [0, 1]."""
+        return wire.units / budget if budget else 0.0
+
+    def watch(self, wire: Wire, budget: int | None) -> None:
+        """Called about four times a second while a recipe works; may raise a Verdict to end it."""
+        self.yardstick.tick()
+        self.tell(self.fraction(wire, budget))
+
+    def tell(self, fraction: float, *, now: bool = False) -> None:
+        """Report progress a few times a second at most."""
+        if now or time.monotonic() - self._told >= 0.25:
+            self._told = time.monotonic()
+            self.order.report(Progress(self.phase, min(1.0, max(0.0, fraction))))
+
+    @contextmanager
+    def process(self, phase: Phase, budget: int | None, seconds: float) -> Iterator[tuple[Wire, Confined]]:
+        """A fresh sandbox whose runner has been sent the recipe; what breaks off becomes a verdict."""
+        self.phase = phase
+        bounds = Bounds(self.longest, 2 * self.longest, self.limits.memory_bytes, SCRATCH_BYTES)
+        self.tell(0.0, now=True)
+        with spawn(self.order.isolation, bounds, argv=()) as confined:
+            wire = Wire(confined, lambda _units: self.watch(wire, budget))
+            self._hear_ready(wire, confined, budget, seconds)
+            try:
+                self.start_clock(wire, seconds)
+                wire.send(Kind.SOURCE, self.packed)
+                yield wire, confined
+            except WireError as error:
+                limit = self.limits.train_units if self.phase == "train" else self.limits.eval_units
+                raise of_wire(error, self.phase, limit) from error
+            finally:
+                self.stop_clock(wire)
+                if self.phase == "train":
+                    self.record.log = confined.log()
+
+    def _hear_ready(self, wire: Wire, confined: Confined, budget: int | None, seconds: float) -> None:
+        """Settings out, a sign of life back. Raises HarnessFault: no recipe is involved yet."""
+        settings = {
+            "protocol": "language_model",
+            "phase": "train" if self.phase == "train" else "predict",
+            "seed": self.order.seed,
+            "device": self.order.profile.device,
+            "threads": 1,
+            "units": budget,
+            "eval_units": self.limits.eval_units,
+            "unit_tolerance": self.limits.unit_tolerance,
+            "units_before": self.spelling_units,
+            "seconds": self.told_seconds(seconds),
+        }
+        try:
+            wire.start_clock(START_SECONDS)
+            wire.send(Kind.SETTINGS, json.dumps(settings).encode())
+            wire.receive({Kind.READY: 0})
+        except WireError as error:
+            raise not_ready(error, confined.log()) from error
+        wall, cpu = wire.clocks()
+        self.record.seconds[f"{self.phase}_start"] = round(wall, 3)
+        self.record.cpu_seconds[f"{self.phase}_start"] = round(cpu, 3)
+
+    def start_clock(self, wire: Wire, seconds: float) -> None:
+        """Begin a phase: what units cost the paired reference meanwhile bounds what they may cost the recipe."""
+        factor = self.number("cpu_factor")
+        self.yardstick.begin()
+        wire.start_clock(seconds, cpu_floor=self.cpu_floor(), cpu_per_unit=lambda: factor * self.yardstick.cost())
+
+    def stop_clock(self, wire: Wire) -> None:
+        """Book the phase that ends; units only where there is a budget of them."""
+        wall, cpu = wire.clocks()
+        self.record.seconds[self.phase] = round(wall, 3)
+        self.record.cpu_seconds[self.phase] = round(cpu, 3)
+        if self.phase == "train":
+            self.record.train_units = wire.units if self.limits.train_units is not None else None
+            self.record.numbers["reference_seconds_per_gigaunit"] = round(self.yardstick.cost() * 1e9, 6)
+        elif self.phase != "probe":
+            self.record.eval_units = wire.units if self.limits.eval_units is not None else None
+
+    def answer(self, wire: Wire, expected: Kind, cap: int) -> bytes:
+        """The answer to a request. Raises Verdict for a recipe that failed, WireError for one that broke off."""
+        kind, payload = wire.receive({expected: cap})
+        if kind is Kind.FAILED:
+            raise of_failure(payload, self.phase, wire.units)
+        wire.check()
+        return payload
+
+    def trained(self, wire: Wire) -> None:
+        """The artifact has arrived and the clock of the training was read; may raise a Verdict."""
+
+    def train(self, room: int, packs: Sequence[Sequence[bytes]]) -> list[scoring.Tokens]:
+        """Train; take the artifact; then let the same process spell held-out texts, pack by pack. Returns their tokens.
+
+        Spelling happens here because the process that predicts must never have seen the text as a whole, and this one
+        can no longer change anything: its artifact has left.
+        """
+        limits = self.limits
+        with self.process("train", limits.train_units, limits.train_seconds) as (wire, confined):
+            wire.send(Kind.DOCUMENTS, pack_texts(self.order.train))
+            self.artifact = self.answer(wire, Kind.TRAINED, room)
+            self.stop_clock(wire)
+            self.trained(wire)
+            self.record.log = confined.log()
+            self.record.payload_bytes = len(self.artifact)
+            self.record.artifact_sha256 = sha256(self.packed + self.artifact).hexdigest()
+            self.phase = "spell"
+            self.start_clock(wire, limits.eval_seconds)
+            wire.send(Kind.LOAD)
+            self.vocabulary = _vocabulary(self.answer(wire, Kind.VOCABULARY, VOCABULARY_BYTES))
+            tokens = [found for texts in packs for found in self.spell(wire, texts)]
+            self.spelling_units = wire.units
+            return tokens
+
+    def spell(self, wire: Wire, texts: Sequence[bytes]) -> list[scoring.Tokens]:
+        """Tokens of each text, checked to spell it. Raises Verdict."""
+        wire.send(Kind.ENCODE, pack_texts(texts))
+        raw = self.answer(wire, Kind.TOKENS, 4 + sum(4 + 8 * len(text) for text in texts))
+        try:
+            found = unpack_texts(raw)
+        except FrameError as error:
+            raise Verdict(Label.CRASH, f"protocol: {error}") from error
+        if len(found) != len(texts):
+            raise Verdict(Label.CRASH, f"protocol: tokens of {len(found)} texts, expected {len(texts)}")
+        return [self._spelt(packed, text) for packed, text in zip(found, texts, strict=True)]
+
+    def _spelt(self, raw: bytes, text: bytes) -> scoring.Tokens:
+        tokens = np.frombuffer(raw, dtype="<i4").astype(np.int32) if len(raw) % 4 == 0 else np.empty(0, np.int32)
+        wrong = scoring.spells(tokens, self.vocabulary, text)
+        if wrong >= 0:
+            reason = f"encode() does not spell the text: first wrong byte {wrong} of {len(text)}"
+            raise Verdict(Label.INVALID_RESULT, reason, {"position": wrong})
+        return tokens
+
+    @contextmanager
+    def predictor(self, phase: Phase) -> Iterator[tuple[Wire, bool]]:
+        """A fresh process that has loaded the artifact; and whether it adapts. Its clock has been running."""
+        with self.process(phase, self.limits.eval_units, self.limits.eval_seconds) as (wire, _):
+            wire.send(Kind.ARTIFACT, self.artifact)
+            yield wire, self.answer(wire, Kind.LOADED, 1) == b"\x01"
+
+    def logits(self, wire: Wire, tokens: scoring.Tokens) -> scoring.Logits:
+        """Ask for the logits of a chunk (B, T) -> (B, T, V). Raises Verdict."""
+        rows, length = tokens.shape
+        shape = (rows, length, len(self.vocabulary))
+        wire.send(Kind.CHUNK, struct.pack("<2I", rows, length) + tokens.astype("<i4").tobytes())
+        raw = self.answer(wire, Kind.LOGITS, 12 + 4 * math.prod(shape))
+        found = struct.unpack_from("<3I", raw) if len(raw) >= 12 else ()
+        if found != shape or len(raw) != 12 + 4 * math.prod(shape):
+            raise Verdict(Label.INVALID_RESULT, f"logits of shape {found}, expected {shape}")
+        return np.frombuffer(raw, dtype="<f4", offset=12).reshape(shape)
+
+    def log_probabilities(self, logits: scoring.Logits, tokens: scoring.Tokens, index: int) -> scoring.Floats:
+        """Natural log-probabilities of the tokens of chunk ``index``, (B, T). Raises Verdict."""
+        try:
+            return scoring.log_probabilities(logits, tokens)
+        except scoring.NotADistribution as error:
+            raise Verdict(Label.INVALID_RESULT, f"{error} of chunk {index}", {"chunk": index}) from error
+
+
+def not_causal(move: float, what: str, where: Mapping[str, int]) -> Verdict:
+    """A prediction that depends on more than its row's earlier tokens."""
+    reason = f"not causal: a prediction moved by {move:.4g} nats when {what}"
+    return Verdict(Label.INVALID_RESULT, reason, {**where, "largest_move": move})
+
+
+def _vocabulary(packed: bytes) -> list[bytes]:
+    """What each token spells. Raises Verdict when there are none or too many."""
+    try:
+        tokens = unpack_texts(packed)
+    except FrameError as error:
+        raise Verdict(Label.CRASH, f"protocol: {error}") from error
+    if not 1 <= len(tokens) <= MOST_TOKENS:
+        raise Verdict(Label.INVALID_RESULT, f"a vocabulary of {len(tokens)} tokens, expected 1 to {MOST_TOKENS}")
+    return tokens
