@@ -23,7 +23,7 @@ from evaluators.child.frames import FrameError, Kind, pack_files, pack_texts, un
 from evaluators.contract import HarnessFault, Measurement, Profile, Progress
 from evaluators.harness import scoring
 from evaluators.harness.identity import fingerprint
-from evaluators.harness.verdicts import Phase, Verdict, of_failure, of_wire
+from evaluators.harness.verdicts import TRAINING, Phase, Verdict, of_failure, of_wire
 from evaluators.harness.wire import Wire, WireError, not_ready
 from evaluators.harness.yardstick import Yardstick
 from evaluators.sandbox import Bounds, Confined, Isolation, SandboxUnavailable, spawn
@@ -177,7 +177,7 @@ class Conversation:
                 wire.send(Kind.SOURCE, self.packed)
                 yield wire, confined
             except WireError as error:
-                limit = self.limits.train_units if self.phase == "train" else self.limits.eval_units
+                limit = self.limits.train_units if self.phase in TRAINING else self.limits.eval_units
                 raise of_wire(error, self.phase, limit) from error
             finally:
                 self.stop_clock(wire)
@@ -188,7 +188,7 @@ class Conversation:
         """Settings out, a sign of life back. Raises HarnessFault: no recipe is involved yet."""
         settings = {
             "protocol": "language_model",
-            "phase": "train" if self.phase == "train" else "predict",
+            "phase": "train" if self.phase in TRAINING else "predict",
             "seed": self.order.seed,
             "device": self.order.profile.device,
             "threads": 1,
@@ -222,7 +222,7 @@ class Conversation:
         if self.phase == "train":
             self.record.train_units = wire.units if self.limits.train_units is not None else None
             self.record.numbers["reference_seconds_per_gigaunit"] = round(self.yardstick.cost() * 1e9, 6)
-        elif self.phase != "probe":
+        elif self.phase in ("spell", "predict"):
             self.record.eval_units = wire.units if self.limits.eval_units is not None else None
 
     def answer(self, wire: Wire, expected: Kind, cap: int) -> bytes:

@@ -15,6 +15,7 @@ from evaluators.child.frames import Kind
 from evaluators.contract import Measurement
 from evaluators.harness import scoring
 from evaluators.harness.conversation import Conversation, Order, not_causal
+from evaluators.harness.projection import project
 
 KEPT_BYTES = 96 << 20
 LARGEST_MOVE = 1e-4
@@ -50,6 +51,7 @@ class _Trial(Conversation):
         """The score in bits per byte. Raises Verdict."""
         room = self.room()
         with self.yardstick:
+            project(self)
             texts = self.train(room, [(text,) for text in self.held_out])
             self.pool = np.concatenate(texts)
             self.chunks = scoring.chunks_of(texts, int(self.number("rows")), int(self.number("row_tokens")))

@@ -11,8 +11,10 @@ from evaluators.contract import HarnessFault
 from evaluators.harness.wire import Busy, Ended, Late, Overrun, TooLong, WireError
 from trials.vocab import Label
 
-Phase = Literal["train", "spell", "predict", "probe"]
+Phase = Literal["project", "train", "spell", "predict", "probe"]
 
+#: Phases in which a recipe trains: no held-out text is in the process yet.
+TRAINING = ("project", "train")
 EXCERPT_CHARACTERS = 1200
 #: Once held-out text is in a process, this much of its exception's message leaves it: enough to act on, not to copy.
 MESSAGE_CHARACTERS = 200
@@ -45,7 +47,7 @@ class Verdict(Exception):
 
 def overrun_label(phase: Phase) -> Label:
     """The overrun of a phase."""
-    return Label.TRAIN_BUDGET_OVERRUN if phase == "train" else Label.EVAL_BUDGET_OVERRUN
+    return Label.TRAIN_BUDGET_OVERRUN if phase in TRAINING else Label.EVAL_BUDGET_OVERRUN
 
 
 def of_wire(error: WireError, phase: Phase, budget: int | None) -> Verdict:
@@ -93,7 +95,7 @@ def of_failure(payload: bytes, phase: Phase, units: int) -> Verdict:
         contract = said["contract"] is True
     except (ValueError, KeyError, TypeError):
         return Verdict(Label.CRASH, "protocol: FAILED without a readable reason", {"phase": phase})
-    if phase != "train":
+    if phase not in TRAINING:
         reason = reason[:MESSAGE_CHARACTERS]
         first, _, where = excerpt.rpartition("\n")
         excerpt = f"{first[:MESSAGE_CHARACTERS]}\n{where[:MESSAGE_CHARACTERS]}"
@@ -101,7 +103,7 @@ def of_failure(payload: bytes, phase: Phase, units: int) -> Verdict:
     if contract:
         return Verdict(Label.INVALID_RESULT, reason, {"stage": printable(stage)[:20]}, excerpt=excerpt)
     # Only a recipe that has spent nothing was stopped before the budget; work inside an import is work.
-    before_budget = phase == "train" and stage == "import" and units == 0
+    before_budget = phase in TRAINING and stage == "import" and units == 0
     label = Label.PREFLIGHT_CRASH if before_budget else Label.CRASH
     return Verdict(label, reason, {"stage": printable(stage)[:20]}, excerpt=excerpt)
 

@@ -18,6 +18,7 @@ from evaluators.sandbox.command import BOX
 from evaluators.sandbox.log import BoundedLog
 from evaluators.sandbox.records import Bounds, Exit, SandboxUnavailable
 
+START_SECONDS = 30.0
 SAMPLE_SECONDS = 0.1
 SCRATCH_SECONDS = 0.5
 GRACE_SECONDS = 1.0
@@ -243,9 +244,9 @@ class Confined:
                 os.close(descriptor)
         self._walled.set()
 
-    def confirm(self, timeout: float) -> None:
+    def confirm(self) -> None:
         """Wait until the walls stand. Raises SandboxUnavailable, and leaves nothing, when they do not."""
-        self._walled.wait(timeout)
+        self._walled.wait(min(START_SECONDS, self._bounds.wall_seconds))
         if self.walls:
             return
         self.close()

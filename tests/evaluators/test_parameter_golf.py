@@ -71,6 +71,27 @@ def test_the_same_seed_gives_the_same_bits_on_a_busy_machine_and_exactly_at_the_
     assert (again.train_units, again.eval_units) == (start.train_units, start.eval_units)
 
 
+def test_a_projected_overflow_costs_no_training(start: Measurement) -> None:
+    assert start.artifact_bytes is not None
+    error = abs(float(start.numbers["projected_bytes"]) / start.artifact_bytes - 1)
+    assert error < 0.03, "the documented error of the projection"
+    found = measured(edited(("hyperparameters.py", "WIDTH: int = 96", "WIDTH: int = 160")))
+    assert found.status == Label.SIZE_BLOCKED
+    assert int(found.numbers["bytes_over"]) == int(found.numbers["projected_bytes"]) - SMOKE.limits.artifact_bytes
+    assert "project" in found.seconds and "train" not in found.seconds
+    assert found.train_units is None
+
+
+def test_the_projection_refuses_nothing_that_would_fit(start: Measurement) -> None:
+    """A recipe that packs more when it has hardly trained, and one that cannot do with so little."""
+    begins = ("recipe.py", "    words = tokenizer.learn(ctx.documents)")
+    more = "    if ctx.budget.units < 10**10:\n        return bytes(285_000)\n"
+    less = "    if ctx.budget.units < 10**10:\n        raise ZeroDivisionError('no steps')\n"
+    for change in (more, less):
+        found = measured(edited((begins[0], begins[1], change + begins[1])))
+        assert (found.status, found.score) == ("ok", start.score)
+
+
 def test_one_byte_over_the_cap_is_blocked(start: Measurement) -> None:
     assert start.artifact_bytes is not None
     found = measured(START, limited(artifact_bytes=start.artifact_bytes - 1))

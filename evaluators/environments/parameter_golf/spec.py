@@ -33,6 +33,12 @@ SETTINGS: dict[str, object] = {
     "cpu_factor": 1.5,
     "seconds_between_slices": 0.5,
     "implausible_score": IMPLAUSIBLE_BPB,
+    # Before the training the recipe packs what a few steps on a little text give. Over the trials of a search that came
+    # out between 26 % below and 3.0 % above the trained artifact, so nothing within 5 % of the cap is refused for it.
+    "projection_units": 8_000_000_000,
+    "projection_bytes": 200_000,
+    "projection_error": 0.05,
+    "largest_artifact": 64 << 20,
 }
 
 CPU = Profile(

@@ -1,0 +1,58 @@
+"""What a recipe's artifact will weigh, told before any training: a few steps, packed by the recipe itself.
+
+In the released run 38.5 % of machine time went to trials that a working size gate would have stopped. Weights after a
+few steps compress a little worse than trained ones, so only what lies beyond that error is refused.
+"""
+
+from __future__ import annotations
+
+from evaluators.child.frames import Kind, pack_texts
+from evaluators.harness.conversation import Conversation
+from evaluators.harness.verdicts import Verdict
+from evaluators.harness.wire import TooLong, Wire
+from trials.vocab import Label
+
+LEAST_SECONDS = 15.0
+
+
+def project(talk: Conversation) -> None:
+    """Refuse a recipe whose artifact is projected beyond the cap and the projection's error.
+
+    The recipe is trained in a process of its own with a budget of ``projection_units`` on ``projection_bytes`` of text.
+    One that cannot be imported, or that waits or works far beyond its units there, would do so in training as well and
+    ends here too. Whatever else happens is left to the training: a recipe may dislike so small a budget.
+    Raises Verdict.
+    """
+    cap = talk.limits.artifact_bytes
+    if cap is None:
+        return
+    try:
+        payload = _packed_bytes(talk)
+    except Verdict as verdict:
+        hopeless = verdict.status == Label.TRAIN_BUDGET_OVERRUN and "units_over" not in verdict.numbers
+        if hopeless or verdict.status == Label.PREFLIGHT_CRASH:
+            raise
+        return
+    projected = talk.record.code_bytes + payload
+    talk.record.numbers["projected_bytes"] = projected
+    if projected > cap * (1 + talk.number("projection_error")):
+        over = projected - cap
+        reason = f"{over:,} bytes over, projected after a few steps: nothing was trained"
+        raise Verdict(Label.SIZE_BLOCKED, reason, {"bytes_over": over, "projected_bytes": projected})
+
+
+def _packed_bytes(talk: Conversation) -> int:
+    """Length of the artifact after a few steps. Raises Verdict."""
+    units, share = int(talk.number("projection_units")), int(talk.number("projection_bytes")) // len(talk.order.train)
+    allowed = talk.limits.train_seconds
+    seconds = min(allowed, max(LEAST_SECONDS, allowed / 4))
+    with talk.process("project", units, seconds) as (wire, _):
+        wire.send(Kind.DOCUMENTS, pack_texts([text[: max(1, share)] for text in talk.order.train]))
+        return _announced(talk, wire)
+
+
+def _announced(talk: Conversation, wire: Wire) -> int:
+    try:
+        return len(talk.answer(wire, Kind.TRAINED, int(talk.number("largest_artifact"))))
+    except TooLong as error:
+        return error.announced
