@@ -1,4 +1,4 @@
-"""Runner of one sandboxed process: says what a unit costs here, takes the recipe from the pipe, serves a protocol.
+"""Runner of one sandboxed process: gets ready, takes the recipe from the pipe, serves a protocol.
 
 Runs behind the walls of confine.py. Standard output is the recipe's log; the protocol has a descriptor of its own.
 Standard library, numpy and torch only.
@@ -12,8 +12,9 @@ import os
 import confine
 import frames
 import language_model
+import speed
 
-PROTOCOLS = {"language_model": language_model.serve}
+PROTOCOLS = {"language_model": language_model.serve, "speed": speed.serve}
 
 
 def take_descriptors() -> tuple[int, int]:

@@ -26,9 +26,11 @@ class Kind(IntEnum):
     CHUNK = 6  # tokens, int32 (rows, length)
     ADAPT = 7  # nothing: learn from the chunk that has just been scored
     LOAD = 8  # nothing: load the artifact that has just left
-    READY = 64  # JSON object: cost of the reference work; sent before any byte of a recipe is read
+    IMAGES = 9  # packed images; training ones first, unlabelled ones to predict once the child has trained
+    LABELS = 10  # int64, one for each training image
+    READY = 64  # JSON object: what the process found before it read any byte of a recipe
     PROGRESS = 65  # units spent, u64
-    TRAINED = 66  # the artifact
+    TRAINED = 66  # the artifact; nothing where the model stays in the process
     VOCABULARY = 67  # packed tokens
     TOKENS = 68  # int32
     LOADED = 69  # one byte: 1 when the predictor adapts
@@ -36,6 +38,7 @@ class Kind(IntEnum):
     ADAPTED = 71  # nothing
     OVERRUN = 72  # units spent, u64, when they passed the limit
     FAILED = 73  # JSON object: stage, reason, excerpt
+    PREDICTIONS = 74  # u32 rows, u32 classes, float32 (rows, classes)
 
 
 class FrameError(ValueError):

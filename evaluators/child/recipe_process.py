@@ -22,9 +22,9 @@ EXCERPT_CHARACTERS = 600
 
 @dataclass(frozen=True)
 class Budget:
-    """What a phase may spend: compute units, and wall-clock seconds as a safety net."""
+    """What a phase may spend: compute units (None: not counted) and seconds, as the environment defines them."""
 
-    units: int
+    units: int | None
     seconds: float
     spent: Callable[[], int]
 
