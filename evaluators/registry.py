@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from evaluators.contract import Environment, Profile
+from evaluators.environments.cifar_airbench96 import CifarAirbench96
 from evaluators.environments.parameter_golf import ParameterGolf
 
-ENVIRONMENTS: dict[str, Environment] = {ParameterGolf.spec.name: ParameterGolf()}
+ENVIRONMENTS: dict[str, Environment] = {
+    ParameterGolf.spec.name: ParameterGolf(),
+    CifarAirbench96.spec.name: CifarAirbench96(),
+}
 
 
 def get_environment(name: str) -> Environment:
