@@ -27,8 +27,8 @@ PIXELS = SIDE * SIDE
 #: Hash of each split's labels followed by its pixels.
 EXPECTED = {
     "train": "b73073f6de8983f8dbae3886239b54cadd765dc14bed0a79c63d898d665e9b92",
-    "validation": "3d8c6f1e71f986ce7886990bca55ffdcd121b2c3103e16881f59ae0f46113e2a",
-    "sealed": "408066f6d4772653a65655597012bd1d704cb151d0d8dc2ac7b60443d6304134",
+    "validation": "408066f6d4772653a65655597012bd1d704cb151d0d8dc2ac7b60443d6304134",
+    "sealed": "ab12d54a8ce06606c1af216085f6b4a0c2b1d287cf8d918dc23a15843c2713b4",
 }
 
 
