@@ -7,7 +7,7 @@ import regularization
 import torch
 from torch import Tensor, nn
 
-EPOCHS: float = 6.0
+EPOCHS: float = 7.0
 BATCH: int = 64
 LEARNING_RATE: float = 0.1
 MOMENTUM: float = 0.9
