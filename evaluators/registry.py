@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from evaluators.contract import Environment, Profile
+from evaluators.environments.cifar_airbench96 import CifarAirbench96
 from evaluators.environments.nanochat_d12 import NanochatD12
 from evaluators.environments.parameter_golf import ParameterGolf
 
 ENVIRONMENTS: dict[str, Environment] = {
-    environment.spec.name: environment for environment in (ParameterGolf(), NanochatD12())
+    environment.spec.name: environment for environment in (ParameterGolf(), NanochatD12(), CifarAirbench96())
 }
 
 

@@ -12,9 +12,10 @@ import os
 import confine
 import frames
 import language_model
+import speed
 import yardstick
 
-PROTOCOLS = {"language_model": language_model.serve, "yardstick": yardstick.serve}
+PROTOCOLS = {"language_model": language_model.serve, "speed": speed.serve, "yardstick": yardstick.serve}
 
 
 def take_descriptors() -> tuple[int, int]:

@@ -27,9 +27,11 @@ class Kind(IntEnum):
     ADAPT = 7  # nothing: learn from the chunk that has just been scored
     LOAD = 8  # nothing: load the artifact that has just left
     SLICE = 9  # nothing: run a slice of the reference work
+    IMAGES = 10  # packed images; training ones first, unlabelled ones to predict once the child has trained
+    LABELS = 11  # int64, one for each training image
     READY = 64  # nothing: the runner has started; sent before any byte of a recipe is read
     PROGRESS = 65  # units spent, u64
-    TRAINED = 66  # the artifact
+    TRAINED = 66  # the artifact; nothing where the model stays in the process
     VOCABULARY = 67  # packed tokens
     TOKENS = 68  # packed: int32 of each text
     LOADED = 69  # one byte: 1 when the predictor adapts
@@ -38,6 +40,7 @@ class Kind(IntEnum):
     OVERRUN = 72  # units spent, u64, when they passed the limit
     FAILED = 73  # JSON object: stage, reason, excerpt
     SLICED = 74  # units, u64, and CPU seconds, f64, of that slice
+    PREDICTIONS = 75  # u32 rows, u32 classes, float32 (rows, classes)
 
 
 class FrameError(ValueError):

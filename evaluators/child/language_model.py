@@ -6,13 +6,9 @@ Whatever the recipe does ends as a frame: an answer, OVERRUN or FAILED. The eval
 from __future__ import annotations
 
 import importlib
-import json
 import os
-import random
 import struct
-import sys
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,21 +16,11 @@ from typing import Any
 
 import frames
 import numpy as np
-import torch
 from frames import Kind
 from meter import Meter, Uncounted
+from recipe_process import FOLDER, Budget, Failed, failure, import_recipe, settle
 
 MARKS = 50
-EXCERPT_CHARACTERS = 600
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a phase may spend: compute units (None: not counted) and seconds, as the environment defines them."""
-
-    units: int | None
-    seconds: float
-    spent: Callable[[], int]
 
 
 @dataclass(frozen=True)
@@ -48,17 +34,13 @@ class Context:
     documents: list[bytes]
 
 
-class Failed(Exception):
-    """A recipe did what its contract does not allow."""
-
-
 class Session:
     """One process's pipe, meter and recipe."""
 
     def __init__(self, settings: Mapping[str, Any], incoming: int, outgoing: int) -> None:
         self.settings = settings
         self.incoming, self.outgoing = incoming, outgoing
-        self.folder = Path.cwd() / "recipe"
+        self.folder = Path.cwd() / FOLDER
         self.units: int | None = settings["units"]
         self.tolerance = float(settings["unit_tolerance"])
         self.before = int(settings["units_before"])
@@ -92,58 +74,14 @@ class Session:
 
     def import_recipe(self) -> ModuleType:
         """Write the sources to scratch and import recipe.py, on the meter."""
-        self.folder.mkdir()
-        for name, body in frames.unpack_files(frames.read_frame(self.incoming, Kind.SOURCE)).items():
-            (self.folder / name).write_bytes(body)
-        sys.path.insert(0, str(self.folder))
-        return importlib.import_module("recipe")
+        return import_recipe(self.folder, frames.read_frame(self.incoming, Kind.SOURCE))
 
     def fail(self, stage: str, error: BaseException) -> None:
         """Tell the evaluator why the recipe ended, and end."""
-        said = {
-            "stage": stage,
-            "reason": "memory" if is_memory(error) else last_line(error),
-            "excerpt": excerpt(error, self.folder),
-            "contract": isinstance(error, Failed),
-        }
+        said = failure(stage, error, self.folder)
         self.tell_units()
-        self.send(Kind.FAILED, json.dumps(said).encode())
+        self.send(Kind.FAILED, said)
         os._exit(0)
-
-
-def is_memory(error: BaseException) -> bool:
-    """Whether an allocation was refused."""
-    words = ("not enough memory", "can't allocate memory", "cannot allocate memory", "std::bad_alloc")
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
-
-
-def last_line(error: BaseException) -> str:
-    """Type and message of an exception, one line."""
-    try:
-        lines = traceback.format_exception_only(error)
-    except Exception:  # an exception of the recipe's own making may refuse to be printed
-        return type(error).__name__
-    return " ".join(lines[-1].split())[:EXCERPT_CHARACTERS]
-
-
-def excerpt(error: BaseException, folder: Path) -> str:
-    """The deepest exception line and the deepest frame inside the recipe."""
-    found = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent == folder]
-    if isinstance(error, SyntaxError) and error.filename:
-        where = f"{Path(error.filename).name}:{error.lineno}"
-    elif found:
-        where = f"{Path(found[-1].filename).name}:{found[-1].lineno} in {found[-1].name}: {found[-1].line}"
-    else:
-        where = "outside the recipe's files"
-    return f"{last_line(error)}\n{where}"[: 2 * EXCERPT_CHARACTERS]
-
-
-def settle(seed: int, threads: int) -> None:
-    """One state of all generators, whatever the recipe forgets to seed."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    torch.set_num_threads(threads)
 
 
 def require_bytes(value: object, what: str) -> bytes:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from evaluators.child.frames import Kind
 from evaluators.contract import HarnessFault
-from evaluators.harness.wire import Busy, Ended, Late, Overrun, TooLong, WireError
+from evaluators.harness.wire import Busy, Ended, Late, Overrun, Spent, TooLong, WireError
 from trials.vocab import Label
 
 Phase = Literal["project", "train", "spell", "predict", "probe"]
@@ -61,11 +61,15 @@ def of_wire(error: WireError, phase: Phase, budget: int | None) -> Verdict:
             verdict = Verdict(over, f"wall clock: {error}", _seconds("seconds", seconds, allowed))
         case Busy(seconds=seconds, allowed=allowed):
             verdict = Verdict(over, f"work that is not counted: {error}", _seconds("cpu_seconds", seconds, allowed))
+        case Spent(seconds=seconds, allowed=allowed):
+            verdict = Verdict(over, f"CPU time: {error}", _seconds("cpu_seconds", seconds, allowed))
         case TooLong(kind=Kind.TRAINED):
             bytes_over = error.announced - error.cap
             verdict = Verdict(Label.SIZE_BLOCKED, f"{bytes_over:,} bytes over", {"bytes_over": bytes_over})
         case TooLong(kind=Kind.LOGITS):
             verdict = Verdict(Label.INVALID_RESULT, f"logits of a wrong shape: {error}")
+        case TooLong(kind=Kind.PREDICTIONS):
+            verdict = Verdict(Label.INVALID_RESULT, f"predictions of a wrong shape: {error}")
         case Ended():
             verdict = _ended(error, phase, over)
         case _:

@@ -57,6 +57,14 @@ class Busy(WireError):
         self.seconds, self.allowed, self.units = seconds, allowed, units
 
 
+class Spent(WireError):
+    """The CPU allowance of a phase that counts no units is used up."""
+
+    def __init__(self, seconds: float, allowed: float) -> None:
+        super().__init__(f"{seconds:.1f} CPU s of {allowed:g} s")
+        self.seconds, self.allowed = seconds, allowed
+
+
 class Overrun(WireError):
     """The child's meter passed the budget."""
 
@@ -107,13 +115,13 @@ class Wire:
         return time.monotonic() - self._since, self._confined.cpu_seconds() - self._cpu_before
 
     def check(self) -> None:
-        """Raises Late or Busy when an allowance is used up, and whatever ``watch`` raises."""
+        """Raises Late, Busy or Spent when an allowance is used up, and whatever ``watch`` raises."""
         wall, cpu = self.clocks()
         if wall > self._allowed:
             raise Late(wall, self._allowed)
         allowed = self._cpu_floor + self._cpu_per_unit() * self.units
         if cpu > allowed:
-            raise Busy(cpu, allowed, self.units)
+            raise Busy(cpu, allowed, self.units) if self._cpu_per_unit else Spent(cpu, allowed)
         self._watch(self.units)
 
     def _ready(self, descriptor: int, event: int) -> None:
@@ -161,7 +169,7 @@ class Wire:
     def receive(self, caps: Mapping[Kind, int]) -> tuple[Kind, bytes]:
         """The next answer of one of the kinds in ``caps`` (kind -> most bytes); progress and FAILED are always allowed.
 
-        Raises Garbage, TooLong, Overrun, Ended, Late, Busy, or what ``watch`` raises.
+        Raises Garbage, TooLong, Overrun, Ended, Late, Busy, Spent, or what ``watch`` raises.
         """
         checked = time.monotonic()
         while True:
