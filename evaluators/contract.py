@@ -24,14 +24,17 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Budgets of one trial. Units are deterministic compute units; seconds are safety caps of wall-clock time."""
+    """Budgets of one trial. Units are deterministic compute units; seconds are safety caps of wall-clock time.
 
-    artifact_bytes: int
-    train_units: int
-    eval_units: int
+    None: the environment has no such budget.
+    """
+
     train_seconds: float
     eval_seconds: float
     memory_bytes: int
+    artifact_bytes: int | None = None
+    train_units: int | None = None
+    eval_units: int | None = None
     unit_tolerance: float = 0.05
 
 

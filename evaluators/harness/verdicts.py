@@ -18,6 +18,20 @@ EXCERPT_CHARACTERS = 1200
 MESSAGE_CHARACTERS = 200
 
 
+#: Statuses that a measurement may carry into the record.
+FAILURES = frozenset(
+    {
+        Label.PREFLIGHT_CRASH,
+        Label.CRASH,
+        Label.SIZE_BLOCKED,
+        Label.TRAIN_BUDGET_OVERRUN,
+        Label.EVAL_BUDGET_OVERRUN,
+        Label.INVALID_RESULT,
+        Label.RULE_VIOLATION,
+    }
+)
+
+
 class Verdict(Exception):
     """The measurement ends here, with a status that is a label."""
 

@@ -5,20 +5,8 @@ from __future__ import annotations
 import math
 
 from evaluators.contract import Measurement, Outcome, Profile
+from evaluators.harness.verdicts import FAILURES
 from trials.vocab import VALID, Label
-
-#: Statuses that a measurement may carry into the record.
-FAILURES = frozenset(
-    {
-        Label.PREFLIGHT_CRASH,
-        Label.CRASH,
-        Label.SIZE_BLOCKED,
-        Label.TRAIN_BUDGET_OVERRUN,
-        Label.EVAL_BUDGET_OVERRUN,
-        Label.INVALID_RESULT,
-        Label.RULE_VIOLATION,
-    }
-)
 
 
 def judge(measurement: Measurement, profile: Profile) -> Outcome:
@@ -37,7 +25,7 @@ def _size(measurement: Measurement, profile: Profile) -> Outcome | None:
     size, cap = measurement.artifact_bytes, profile.limits.artifact_bytes
     if size is None:
         return Outcome(Label.INVALID_RESULT, "no artifact", None, {})
-    if size > cap:
+    if cap is not None and size > cap:
         return Outcome(Label.SIZE_BLOCKED, f"{size - cap:,} bytes over", None, {"bytes_over": size - cap})
     return None
 
@@ -48,7 +36,7 @@ def _units(measurement: Measurement, profile: Profile) -> Outcome | None:
         (Label.TRAIN_BUDGET_OVERRUN, measurement.train_units, limits.train_units),
         (Label.EVAL_BUDGET_OVERRUN, measurement.eval_units, limits.eval_units),
     ):
-        if spent is not None and spent > budget * (1 + limits.unit_tolerance):
+        if spent is not None and budget is not None and spent > budget * (1 + limits.unit_tolerance):
             numbers = {"units": spent, "units_over": spent - budget}
             return Outcome(label, f"{spent:,} units of {budget:,}, {spent - budget:,} over", None, numbers)
     return None
