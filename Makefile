@@ -24,6 +24,7 @@ check: setup-dev
 	$(python) -m ruff format --check
 	$(python) -m mypy
 	cd evaluators/child && ../../$(python) -m mypy --strict --config-file= --explicit-package-bases *.py
+	MYPYPATH=evaluators/child $(python) -m mypy --strict --config-file= evaluators/environments/script/child/__main__.py
 	.venv/bin/lint-imports --no-cache
 	$(python) manage.py makemigrations --check --dry-run
 

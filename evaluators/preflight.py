@@ -53,7 +53,9 @@ def _size(source: Mapping[str, bytes]) -> Refusal | None:
 def _syntax(source: Mapping[str, bytes]) -> Refusal | None:
     for name in sorted(source):
         try:
-            ast.parse(source[name].decode("utf-8"), filename=name)
+            text = source[name].decode("utf-8")
+            if name.endswith(".py"):
+                ast.parse(text, filename=name)
         except UnicodeDecodeError as error:
             return Refusal(f"{name} is not UTF-8 at byte {error.start}", {"file": name, "byte": error.start})
         except SyntaxError as error:

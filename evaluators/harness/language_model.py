@@ -147,6 +147,7 @@ class _Trial:
 
     def run(self) -> float:
         """The score in bits per byte. Raises Verdict."""
+        assert self.limits.artifact_bytes is not None
         room = self.limits.artifact_bytes - self.record.code_bytes
         if room < 0:
             raise Verdict(
@@ -176,9 +177,10 @@ class _Trial:
             self._report(Progress(self.phase, min(1.0, max(0.0, fraction))))
 
     @contextmanager
-    def process(self, phase: Phase, budget: int, seconds: float) -> Iterator[tuple[Wire, Confined]]:
+    def process(self, phase: Phase, budget: int | None, seconds: float) -> Iterator[tuple[Wire, Confined]]:
         """A fresh sandbox whose runner has been sent the recipe; what breaks off becomes a verdict."""
         self.phase = phase
+        assert budget is not None
         bounds = Bounds(self.longest, 2 * self.longest, self.limits.memory_bytes, SCRATCH_BYTES)
         self.tell(0.0, now=True)
         with spawn(self.isolation, bounds, argv=()) as confined:

@@ -48,11 +48,11 @@ def overrun_label(phase: Phase) -> Label:
     return Label.TRAIN_BUDGET_OVERRUN if phase == "train" else Label.EVAL_BUDGET_OVERRUN
 
 
-def of_wire(error: WireError, phase: Phase, budget: int) -> Verdict:
+def of_wire(error: WireError, phase: Phase, budget: int | None) -> Verdict:
     """The verdict on a conversation that broke off. Raises HarnessFault when the sandbox itself broke."""
     over = overrun_label(phase)
     match error:
-        case Overrun(units=units):
+        case Overrun(units=units) if budget is not None:
             reason = f"{units:,} units of {budget:,} when it was stopped, {units - budget:,} over"
             return Verdict(over, reason, {"units": units, "units_over": units - budget, "phase": phase})
         case Late(seconds=seconds, allowed=allowed):
