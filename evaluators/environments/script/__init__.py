@@ -43,6 +43,8 @@ class Script:
             raise HarnessFault(str(error)) from error
         if unfit := why_not(isolation):
             raise HarnessFault(unfit)
+        if missing := self._missing(profile):
+            raise HarnessFault(f"{self.definition.file}: readonly: {missing[0]} is missing on this host")
         return measure(self.definition, profile, source, seed=seed, split=split, isolation=isolation, report=report)
 
     def judge(self, measurement: Measurement, profile: Profile) -> Outcome:
@@ -51,8 +53,7 @@ class Script:
 
     def prepare(self, profile: Profile) -> dict[str, object]:
         """Whether what the script reads is there. Nothing is made: that is the script's owner's work."""
-        wanted = self.definition.runs[profile.name].readonly
-        missing = [path for path in wanted if not Path(path).exists()]
+        wanted, missing = self.definition.runs[profile.name].readonly, self._missing(profile)
         return {
             "environment": self.spec.name,
             "profile": profile.name,
@@ -62,3 +63,6 @@ class Script:
             "there": {"files": str(self.spec.recipe_dir), "readonly": [path for path in wanted if path not in missing]},
             "missing": missing,
         }
+
+    def _missing(self, profile: Profile) -> list[str]:
+        return [path for path in self.definition.runs[profile.name].readonly if not Path(path).exists()]

@@ -49,8 +49,8 @@ def whole(text: str) -> int | None:
 
 
 def excerpt(lines: list[str]) -> tuple[str, str]:
-    """(last line, last lines) of the last traceback; of the whole log when there is none."""
+    """(exception line, last lines) of the last traceback; ("", last lines) of a log that has none."""
     begins = [index for index, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
     told = [printable(line[:LINE_CHARACTERS]) for line in lines[begins[-1] if begins else 0 :] if line.strip()]
-    reason = told[-1] if told else ""
+    reason = told[-1] if begins else ""
     return reason[:REASON_CHARACTERS], "\n".join(told[-EXCERPT_LINES:])[-EXCERPT_CHARACTERS:]
