@@ -75,7 +75,7 @@ def _surface(source: Mapping[str, bytes], parent: Mapping[str, bytes] | None, su
     return None
 
 
-def measurement(refused: Refusal, *, seed: int, split: str) -> Measurement:
+def measurement(refused: Refusal, spec: EnvironmentSpec, *, seed: int, split: str) -> Measurement:
     """The refusal as a measurement that the judge can read."""
     return Measurement(
         status=Label.PREFLIGHT_CRASH,
@@ -84,6 +84,7 @@ def measurement(refused: Refusal, *, seed: int, split: str) -> Measurement:
         split=split,
         numbers=refused.numbers,
         excerpt=refused.reason,
+        score_source=spec.score_source,
     )
 
 

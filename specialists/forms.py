@@ -17,6 +17,10 @@ def _pairs(values: Any) -> list[tuple[str, str]]:
     return [(str(value), str(value)) for value in values]
 
 
+def _environments() -> list[tuple[str, str]]:
+    return [(name, environment.spec.title) for name, environment in ENVIRONMENTS.items()]
+
+
 def _profiles() -> list[tuple[str, str]]:
     return _pairs(sorted({name for environment in ENVIRONMENTS.values() for name in environment.spec.profiles}))
 
@@ -29,7 +33,7 @@ class LaunchForm(forms.Form):
     """One field for each of LaunchSettings."""
 
     name = forms.CharField(max_length=120, required=False, help_text="Shown on every page; a name is made when empty.")
-    environment = forms.ChoiceField(choices=[(name, env.spec.title) for name, env in ENVIRONMENTS.items()])
+    environment = forms.ChoiceField(choices=_environments)
     profile = forms.ChoiceField(choices=_profiles, initial="cpu")
     roster = forms.ChoiceField(choices=_rosters)
     proposer = forms.ChoiceField(choices=_pairs(ProposerName))
