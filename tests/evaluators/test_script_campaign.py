@@ -21,8 +21,9 @@ from specialists.forms import LaunchForm
 from specialists.launch import LaunchError, LaunchSettings, launch_campaign, validate
 from specialists.rosters import ONE_FOR_ALL, rosters_for
 from tests.factories import make_campaign, order_of, run_trial, submit
-from trials.models import Campaign, Trial
+from trials.models import Campaign, Measurement, Trial
 from trials.report import build_report
+from trials.services import submissions
 from trials.vocab import Label, Purpose
 
 BADGE = "scores read from the script's log"
@@ -83,6 +84,20 @@ def test_trials_of_a_script_are_measured_and_marked_everywhere(client: Client, f
         assert EVIL not in client.get(address).content.decode(), address
     assert "as the script's log tells them" in page(client, edited.get_absolute_url())
     assert "read from the script's log" in page(client, f"{campaign.get_absolute_url()}")
+
+
+@pytest.mark.django_db
+def test_a_search_over_a_script_ends_without_sealed_scores(fit_line: Script) -> None:
+    campaign = campaign_of(fit_line)
+    measured(campaign, read_recipe(fit_line.spec), parent=None)
+    orders = submissions.order_sealed(campaign.pk, reason="enough", actor="test", enqueue=lambda evaluation_id: None)
+    for order in orders:
+        services.evaluate(order.pk)
+    assert services.judge_measured(campaign.pk) == len(orders) == 1
+    campaign.refresh_from_db()
+    assert build_report(campaign)["sealed"] == {"start": None, "best": None}
+    ended = Measurement.objects.get(campaign=campaign, purpose=Purpose.SEALED)
+    assert (ended.status, ended.record["reason"]) == (Label.INVALID_RESULT, "a script has no sealed split")
 
 
 @pytest.mark.django_db
