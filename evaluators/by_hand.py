@@ -27,7 +27,7 @@ def evaluate(
     source = preflight.read_folder(environment.spec, folder)
     refused = preflight.check(environment.spec, source, parent=None, surface=())
     if refused is not None:
-        measurement = preflight.measurement(refused, seed=seed, split="validation")
+        measurement = preflight.measurement(refused, environment.spec, seed=seed, split="validation")
     else:
         measurement = environment.measure(
             source, profile=profile, seed=seed, split="validation", level=level, report=report

@@ -58,7 +58,8 @@ class Profile:
 class EnvironmentSpec:
     """What is measured, in which direction it improves, and the files that a recipe consists of.
 
-    ``files`` are those that specialists may own; ``joins`` belong to nobody and may not be changed.
+    ``files`` are those that specialists may own; ``joins`` belong to nobody and may not be changed. ``score_source``:
+    ``evaluator`` where the evaluator does the arithmetic, ``log`` where it can only read what a script prints.
     """
 
     name: str
@@ -70,6 +71,7 @@ class EnvironmentSpec:
     joins: tuple[str, ...]
     recipe_dir: Path
     profiles: Mapping[str, Profile]
+    score_source: str = "evaluator"
 
     def as_json(self, profile: str) -> dict[str, object]:
         """The part of the specification that a campaign freezes into its record."""
@@ -78,6 +80,7 @@ class EnvironmentSpec:
             "name": self.name,
             "score_name": self.score_name,
             "score_unit": self.score_unit,
+            "score_source": self.score_source,
             "direction": str(self.direction),
             "files": list(self.files),
             "joins": list(self.joins),

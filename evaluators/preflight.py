@@ -53,7 +53,9 @@ def _size(source: Mapping[str, bytes]) -> Refusal | None:
 def _syntax(source: Mapping[str, bytes]) -> Refusal | None:
     for name in sorted(source):
         try:
-            ast.parse(source[name].decode("utf-8"), filename=name)
+            text = source[name].decode("utf-8")
+            if name.endswith(".py"):
+                ast.parse(text, filename=name)
         except UnicodeDecodeError as error:
             return Refusal(f"{name} is not UTF-8 at byte {error.start}", {"file": name, "byte": error.start})
         except SyntaxError as error:
@@ -73,7 +75,7 @@ def _surface(source: Mapping[str, bytes], parent: Mapping[str, bytes] | None, su
     return None
 
 
-def measurement(refused: Refusal, *, seed: int, split: str) -> Measurement:
+def measurement(refused: Refusal, spec: EnvironmentSpec, *, seed: int, split: str) -> Measurement:
     """The refusal as a measurement that the judge can read."""
     return Measurement(
         status=Label.PREFLIGHT_CRASH,
@@ -82,6 +84,7 @@ def measurement(refused: Refusal, *, seed: int, split: str) -> Measurement:
         split=split,
         numbers=refused.numbers,
         excerpt=refused.reason,
+        score_source=spec.score_source,
     )
 
 

@@ -85,7 +85,7 @@ def measure(evaluation: Evaluation, beat: Heartbeat) -> Measurement:
     beat.report(Progress("preflight", 0.0))
     refused = preflight.check(environment.spec, source, parent=parent, surface=trial.surface)
     if refused is not None:
-        return preflight.measurement(refused, seed=evaluation.seed, split=evaluation.split)
+        return preflight.measurement(refused, environment.spec, seed=evaluation.seed, split=evaluation.split)
     return environment.measure(
         source,
         profile=profile,

@@ -48,7 +48,17 @@ def _steer(verb: Callable[..., Campaign], done: str, request: HttpRequest, campa
 class CampaignAdmin(ReadOnlyAdmin):
     """``Add`` opens the launch form; pause, resume and stop are actions of the list."""
 
-    list_display = ("name", "state", "environment", "profile", "trial_count", "best_score", "created_at", "page")
+    list_display = (
+        "name",
+        "state",
+        "environment",
+        "profile",
+        "trial_count",
+        "best_score",
+        "score_source",
+        "created_at",
+        "page",
+    )
     list_filter = ("state", "environment", "profile")
     search_fields = ("name", "slug")
     actions = ("pause", "resume", "stop")

@@ -8,7 +8,7 @@ from django import forms
 
 from evaluators.registry import ENVIRONMENTS
 from specialists.launch import LEVELS, LaunchError, LaunchSettings, validate
-from specialists.rosters import ROSTERS
+from specialists.rosters import ONE_FOR_ALL, ONE_FOR_ALL_TITLE, ROSTERS
 from specialists.vocab import ProposerName
 from trials.vocab import KeepRule, LineagePolicy
 
@@ -17,17 +17,25 @@ def _pairs(values: Any) -> list[tuple[str, str]]:
     return [(str(value), str(value)) for value in values]
 
 
+def _environments() -> list[tuple[str, str]]:
+    return [(name, environment.spec.title) for name, environment in ENVIRONMENTS.items()]
+
+
 def _profiles() -> list[tuple[str, str]]:
     return _pairs(sorted({name for environment in ENVIRONMENTS.values() for name in environment.spec.profiles}))
+
+
+def _rosters() -> list[tuple[str, str]]:
+    return [*((roster.name, roster.title) for roster in ROSTERS.values()), (ONE_FOR_ALL, ONE_FOR_ALL_TITLE)]
 
 
 class LaunchForm(forms.Form):
     """One field for each of LaunchSettings."""
 
     name = forms.CharField(max_length=120, required=False, help_text="Shown on every page; a name is made when empty.")
-    environment = forms.ChoiceField(choices=[(name, env.spec.title) for name, env in ENVIRONMENTS.items()])
+    environment = forms.ChoiceField(choices=_environments)
     profile = forms.ChoiceField(choices=_profiles, initial="cpu")
-    roster = forms.ChoiceField(choices=[(roster.name, roster.title) for roster in ROSTERS.values()])
+    roster = forms.ChoiceField(choices=_rosters)
     proposer = forms.ChoiceField(choices=_pairs(ProposerName))
     lineage = forms.ChoiceField(choices=_pairs(LineagePolicy), help_text="What a role sees of earlier trials.")
     keep_rule = forms.ChoiceField(choices=_pairs(KeepRule))

@@ -9,12 +9,14 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from evaluators.contract import Environment
+from evaluators.contract import Environment, EnvironmentSpec
 from evaluators.preflight import read_recipe
 from evaluators.registry import ENVIRONMENTS
 from specialists import dispatch
-from specialists.rosters import ROSTERS, Roster
+from specialists.proposers.catalog import applies
+from specialists.rosters import Roster, rosters_for
 from specialists.vocab import ProposerName
+from specialists.workspace import decode
 from trials.models import Campaign
 from trials.services import campaigns, submissions
 from trials.vocab import CampaignState, KeepRule, LineagePolicy
@@ -22,6 +24,8 @@ from trials.vocab import CampaignState, KeepRule, LineagePolicy
 LEVELS = ("L2", "L3")
 MAX_TRIALS, MAX_SLOTS, MAX_HOURS = 1_000_000, 512, 24.0 * 365
 BASELINE_ROLE = "baseline"
+#: Keep rules that measure again whatever improves; that proves nothing where the score is a script's own word.
+MEASURES_AGAIN = frozenset({"verified"})
 
 
 class LaunchError(ValueError):
@@ -58,11 +62,12 @@ def validate(chosen: LaunchSettings) -> tuple[Environment, Roster]:
     _one_of("environment", chosen.environment, ENVIRONMENTS)
     assert environment is not None
     _one_of("profile", chosen.profile, environment.spec.profiles)
-    fitting = {name: roster for name, roster in ROSTERS.items() if roster.environment == chosen.environment}
+    fitting = rosters_for(environment.spec)
     roster_name = chosen.roster or next(iter(fitting), "")
     _one_of("roster", roster_name, fitting)
     _one_of("proposer", chosen.proposer, [str(name) for name in ProposerName])
     _one_of("lineage", chosen.lineage, [str(policy) for policy in LineagePolicy])
+    _believable(chosen.keep_rule, environment.spec)
     _one_of("keep_rule", chosen.keep_rule, [str(rule) for rule in KeepRule])
     _one_of("level", chosen.level, LEVELS)
     _between("trials", chosen.trials, 1, MAX_TRIALS)
@@ -73,7 +78,26 @@ def validate(chosen: LaunchSettings) -> tuple[Environment, Roster]:
     uncovered = set(environment.spec.files) - {file for role in fitting[roster_name].roles for file in role.surface}
     if uncovered:
         raise LaunchError("roster", f"{roster_name} leaves {sorted(uncovered)[0]} to nobody")
+    if chosen.proposer == ProposerName.CATALOG:
+        _in_catalogue(environment.spec)
     return environment, fitting[roster_name]
+
+
+def _believable(keep_rule: str, spec: EnvironmentSpec) -> None:
+    if keep_rule in MEASURES_AGAIN and spec.score_source != "evaluator":
+        expected = f"{KeepRule.STRICT}: scores of {spec.name} come from a script's {spec.score_source}"
+        raise LaunchError("keep_rule", f"{keep_rule!r} is impossible here, expected {expected}")
+
+
+def _in_catalogue(spec: EnvironmentSpec) -> None:
+    """The catalogue has something to propose; without it the search would end with its first trial."""
+    try:
+        start = decode(read_recipe(spec))
+    except ValueError as error:
+        raise LaunchError("environment", str(error)) from error
+    if not applies(start):
+        what = f"the catalogue has no edit of {', '.join(spec.files)[:100]}"
+        raise LaunchError("proposer", f"{what}, expected a proposer that can write its own")
 
 
 def _one_of(field: str, value: str, allowed: Any) -> None:

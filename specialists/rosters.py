@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from evaluators.contract import EnvironmentSpec
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,11 @@ PAPER_TEN = Roster(
 )
 
 ROSTERS: dict[str, Roster] = {roster.name: roster for roster in (PAPER_TEN,)}
+ONE_FOR_ALL, ONE_FOR_ALL_TITLE = "one-for-all", "One role for all files"
 
 
-def rosters_for(environment: str) -> Sequence[Roster]:
-    return [roster for roster in ROSTERS.values() if roster.environment == environment]
+def rosters_for(spec: EnvironmentSpec) -> dict[str, Roster]:
+    """Rosters that fit an environment, by name; where none is known, a single role that owns every file."""
+    fitting = {name: roster for name, roster in ROSTERS.items() if roster.environment == spec.name}
+    alone = Role("generalist", spec.files, f"The whole of {spec.title}.")
+    return fitting or {ONE_FOR_ALL: Roster(ONE_FOR_ALL, ONE_FOR_ALL_TITLE, spec.name, (alone,))}

@@ -109,6 +109,11 @@ class Campaign(models.Model):
         return reverse("trials:campaign", args=[self.slug])
 
     @property
+    def score_source(self) -> str:
+        """``evaluator``, or ``log`` where scores are a script's own word."""
+        return str(self.spec.get("score_source", "evaluator"))
+
+    @property
     def improvement(self) -> float | None:
         """Relative change of best against start, negative when a lower score got lower; None before the baseline."""
         if self.start_score is None or self.best_score is None or self.start_score == 0:

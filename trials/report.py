@@ -28,7 +28,7 @@ def build_report(campaign: Campaign) -> dict[str, Any]:
         "labels": _labels(cells),
         "roles": _roles(counted),
         "score_name": campaign.score_name,
-        "score_source": "evaluator",
+        "score_source": campaign.score_source,
         "start": start,
         "best": best,
         "relative_change_pct": None if campaign.improvement is None else 100.0 * campaign.improvement,

@@ -72,10 +72,15 @@ def campaign(request: HttpRequest, slug: str) -> HttpResponse:
         "figures": _figures(found),
         "latest": Event.objects.after(found.pk, found.last_seq - 1).first(),
         "open": {row["number"]: row["state"] for row in context["rows"] if row["state"] in OPEN_TRIAL_STATES},
-        "frontier_about": f"{found.score_name} by trial, {found.direction} is better",
+        "frontier_about": _frontier_about(found),
         "blank": trial_row(Trial(campaign=found, submitted_at=timezone.now())) | {"number": None, "submitted_at": None},
     }
     return render(request, "trials/campaign.html", context)
+
+
+def _frontier_about(found: Campaign) -> str:
+    told = "" if found.score_source == "evaluator" else f", read from the script's {found.score_source}"
+    return f"{found.score_name} by trial, {found.direction} is better{told}"
 
 
 def _window(found: Campaign, before: int | None) -> dict[str, Any]:

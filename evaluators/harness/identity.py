@@ -38,12 +38,16 @@ def _cpu_model() -> str:
 
 
 @functools.cache
-def code_sha256(environment: str) -> str:
-    """Hash of all evaluator code that a measurement of an environment depends on; its recipe is not part of it."""
-    folders = [ROOT / name for name in SHARED] + [ROOT / "environments" / environment]
+def code_sha256(environment: str, own: Path | None = None) -> str:
+    """Hash of all evaluator code that a measurement of an environment depends on; its recipe is not part of it.
+
+    own: the environment's folder where it is not one of this package's.
+    """
+    folders = {ROOT / name: name for name in SHARED}
+    folders[own or ROOT / "environments" / environment] = f"environments/{environment}"
     files = {
-        path.relative_to(ROOT).as_posix(): path.read_bytes()
-        for folder in folders
+        f"{name}/{path.relative_to(folder).as_posix()}": path.read_bytes()
+        for folder, name in folders.items()
         for path in folder.rglob("*.py")
         if "recipe" not in path.relative_to(folder).parts
     }

@@ -19,9 +19,9 @@ from evaluators.child.frames import pack_files
 from evaluators.contract import HarnessFault, Measurement, Profile, Progress
 from evaluators.harness import cold_process
 from evaluators.harness.cold_process import Order, Predictions, Ran
+from evaluators.harness.conversation import count_code
 from evaluators.harness.gate import Rules, score
 from evaluators.harness.identity import fingerprint
-from evaluators.harness.language_model import count_code
 from evaluators.harness.verdicts import Verdict
 from evaluators.sandbox import Isolation, SandboxUnavailable
 from trials.vocab import Label

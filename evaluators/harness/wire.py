@@ -121,7 +121,7 @@ class Wire:
             raise Late(wall, self._allowed)
         allowed = self._cpu_floor + self._cpu_per_unit() * self.units
         if cpu > allowed:
-            raise Busy(cpu, allowed, self.units) if self._cpu_per_unit else Spent(cpu, allowed)
+            raise Spent(cpu, allowed) if self._cpu_per_unit is free else Busy(cpu, allowed, self.units)
         self._watch(self.units)
 
     def _ready(self, descriptor: int, event: int) -> None:

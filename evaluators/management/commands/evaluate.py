@@ -38,7 +38,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(report))
             return
-        for name in ("label", "reason", "score", "artifact_bytes", "timings"):
+        for name in ("label", "reason", "score", "score_source", "artifact_bytes", "timings"):
             self.stdout.write(f"{name}: {report[name]}")
         self.stdout.write(f"isolation: {report['isolation']}")
         if report["excerpt"]:

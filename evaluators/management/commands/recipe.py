@@ -29,6 +29,7 @@ class Command(BaseCommand):
             if taken:
                 raise CommandError(f"{output / taken[0]} exists, expected a folder without recipe files")
             for name, data in files.items():
+                (output / name).parent.mkdir(parents=True, exist_ok=True)
                 (output / name).write_bytes(data)
         except (LookupError, OSError, ValueError) as error:
             raise CommandError(str(error)) from error

@@ -138,6 +138,17 @@ class CatalogProposer:
         return changed if twin is None else f"trial {twin} has this source"
 
 
+def applies(files: Mapping[str, str]) -> bool:
+    """Whether any transformation applies to a starting recipe; where none does, a search ends before it begins."""
+    rng = random.Random(0)  # noqa: S311 - the answer does not depend on it
+    return any(
+        not isinstance(transform.apply(files, variant, rng), Refusal)
+        for transform in TRANSFORMS
+        if transform.file in files and not transform.repair
+        for variant in transform.variants
+    )
+
+
 def read(request: Request, number: int) -> Mapping[str, str] | str:
     """Source of a trial, or why it cannot be read."""
     try:
