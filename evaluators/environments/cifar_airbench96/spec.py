@@ -21,7 +21,7 @@ CPU = Profile(
         "processes": 5,
         # CPU seconds of the reference process on the machine that scores are seconds of, when it was calm.
         "reference_seconds": 2.6,
-        # Most CPU seconds of one process: until it has trained (the start needs 6 to 7), and from then on.
+        # Most CPU seconds of one process: until it has trained (the start needs 4 to 6), and from then on.
         "train_cpu_seconds": 40.0,
         "eval_cpu_seconds": 20.0,
         # A score below this is not believed: no training that reaches the gate is known to come near it.
