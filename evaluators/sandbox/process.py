@@ -18,7 +18,6 @@ from evaluators.sandbox.command import BOX
 from evaluators.sandbox.log import BoundedLog
 from evaluators.sandbox.records import Bounds, Exit, SandboxUnavailable
 
-START_SECONDS = 30.0
 SAMPLE_SECONDS = 0.1
 SCRATCH_SECONDS = 0.5
 GRACE_SECONDS = 1.0
@@ -244,9 +243,9 @@ class Confined:
                 os.close(descriptor)
         self._walled.set()
 
-    def confirm(self) -> None:
+    def confirm(self, timeout: float) -> None:
         """Wait until the walls stand. Raises SandboxUnavailable, and leaves nothing, when they do not."""
-        self._walled.wait(min(START_SECONDS, self._bounds.wall_seconds))
+        self._walled.wait(timeout)
         if self.walls:
             return
         self.close()

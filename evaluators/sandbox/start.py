@@ -18,6 +18,7 @@ from evaluators.sandbox.view import CHILD
 from evaluators.sandbox.warm import WarmServer, warm_server
 
 PIPE_BYTES = 1 << 20
+START_SECONDS = 30.0
 
 
 def spawn(
@@ -28,14 +29,12 @@ def spawn(
     readonly: Sequence[Path] = (),
     child: Path = CHILD,
     server: WarmServer | None = None,
-    wait: bool = True,
 ) -> Confined:
     """Start ``child`` (a folder with ``__main__.py``) with ``argv`` behind the walls of ``isolation``.
 
-    Returns when the walls stand and before the child's own code has read anything; without ``wait`` at once, and the
-    caller calls ``confirm()`` before it sends anything. readonly: files and folders of the host to show. server: forks
-    warm starts; this process's own when left out. Raises SandboxUnavailable when the walls cannot be built; never for
-    what the child does.
+    Returns when the walls stand and before the child's own code has read anything. readonly: files and folders of the
+    host to show. server: forks warm starts; this process's own when left out. Raises SandboxUnavailable when the walls
+    cannot be built; never for what the child does.
     """
     (frames, stdin), (stdout, protocol), (channel, record), (lifeline, hold), (log, shout) = (
         os.pipe2(os.O_CLOEXEC) for _ in range(5)
@@ -67,8 +66,7 @@ def spawn(
     for descriptor in (*theirs.as_tuple(), shout):
         os.close(descriptor)
     confined = Confined(pid, pidfd, bounds, ours, box)
-    if wait:
-        confined.confirm()
+    confined.confirm(min(START_SECONDS, bounds.wall_seconds))
     return confined
 
 
