@@ -66,13 +66,13 @@ def explain_waits(campaign: Campaign) -> None:
     now = timezone.now()
     waiting = Evaluation.objects.filter(
         campaign=campaign, state=EvaluationState.QUEUED, queued_at__lt=now - WAIT_IS_ODD
-    ).select_related("trial")[:EXPLAINED_AT_ONCE]
-    if not waiting:
+    )
+    if not waiting.exists():
         return
     needs = fit.needs_of(campaign.spec["profile"], campaign.minimum_level)
-    reason = fit.why_waiting(list(Worker.objects.alive(now)), needs)
-    for order in waiting:
-        leases.explain_wait(order.pk, reason)
+    reason = fit.why_waiting(list(Worker.objects.alive(now)), needs)[: leases.REASON_LENGTH]
+    for pk in waiting.exclude(fault=reason).values_list("pk", flat=True)[:EXPLAINED_AT_ONCE]:
+        leases.explain_wait(pk, reason)
 
 
 def measure(evaluation: Evaluation, beat: Heartbeat) -> Measurement:

@@ -22,6 +22,7 @@ from trials.vocab import CampaignState, EvaluationState, EventKind, Label, Purpo
 
 LEASE_SECONDS = 25.0
 MAX_ATTEMPTS = 3
+REASON_LENGTH = 300
 _NEVER = datetime(2000, 1, 1, tzinfo=UTC)  # a work order that is queued again is sent at the next tick
 
 
@@ -112,12 +113,12 @@ def give_back(evaluation_id: int, attempt: int, fault: str) -> EvaluationState |
     if evaluation is None:
         return None
     campaign: Campaign = Campaign.objects.locked(evaluation.campaign_id)
-    if not held.update(fault=fault[:300]):
+    if not held.update(fault=fault[:REASON_LENGTH]):
         return None
     if evaluation.attempt >= MAX_ATTEMPTS:
         body: dict[str, Any] = {
             "status": Label.HARNESS_ABORT,
-            "reason": fault[:300],
+            "reason": fault[:REASON_LENGTH],
             "score": None,
             "numbers": {},
             "seconds": {},
@@ -132,7 +133,12 @@ def give_back(evaluation_id: int, attempt: int, fault: str) -> EvaluationState |
     if evaluation.purpose == Purpose.TRIAL:
         trial.state = TrialState.QUEUED
         trial.save(update_fields=["state"])
-    payload = {"number": trial.number, "purpose": evaluation.purpose, "attempt": attempt, "fault": fault[:300]}
+    payload = {
+        "number": trial.number,
+        "purpose": evaluation.purpose,
+        "attempt": attempt,
+        "fault": fault[:REASON_LENGTH],
+    }
     append_event(campaign, EventKind.TRIAL_RETRIED, evaluation.worker, payload, trial)
     return EvaluationState.QUEUED
 
@@ -146,7 +152,7 @@ def take_unsent(campaign_id: int, older_than: timedelta) -> list[int]:
 
 def explain_wait(evaluation_id: int, reason: str) -> None:
     """Say on a queued work order why nobody takes it, or with an empty reason that somebody could."""
-    reason = reason[:300]
+    reason = reason[:REASON_LENGTH]
     queued = Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.QUEUED).exclude(fault=reason)
     if queued.update(fault=reason):
         order = Evaluation.objects.select_related("campaign", "trial").get(pk=evaluation_id)
