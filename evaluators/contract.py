@@ -26,7 +26,8 @@ class Cancelled(Exception):
 class Limits:
     """Budgets of one trial. Units are deterministic compute units; seconds are safety caps of wall-clock time.
 
-    None: the environment has no such budget.
+    None: the environment has no such budget. wallclock: the seconds are the budget itself, as on an exclusive device,
+    and recipes read it in milliseconds. processes: processes and threads in a sandbox.
     """
 
     train_seconds: float
@@ -36,6 +37,8 @@ class Limits:
     train_units: int | None = None
     eval_units: int | None = None
     unit_tolerance: float = 0.05
+    wallclock: bool = False
+    processes: int = 64
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class EnvironmentSpec:
 
     ``files`` are those that specialists may own; ``joins`` belong to nobody and may not be changed. ``score_source``:
     ``evaluator`` where the evaluator does the arithmetic, ``log`` where it can only read what a script prints.
+    ``recipe_dir`` holds the starting recipe; ``starts``: profile -> folder whose files replace some of them there.
     """
 
     name: str
@@ -72,6 +76,7 @@ class EnvironmentSpec:
     recipe_dir: Path
     profiles: Mapping[str, Profile]
     score_source: str = "evaluator"
+    starts: Mapping[str, Path] = field(default_factory=dict)
 
     def as_json(self, profile: str) -> dict[str, object]:
         """The part of the specification that a campaign freezes into its record."""

@@ -103,6 +103,8 @@ def read_folder(spec: EnvironmentSpec, folder: Path) -> dict[str, bytes]:
     return source
 
 
-def read_recipe(spec: EnvironmentSpec) -> dict[str, bytes]:
-    """The starting recipe. Raises ValueError when one of its files is missing."""
-    return read_folder(spec, spec.recipe_dir)
+def read_recipe(spec: EnvironmentSpec, profile: str = "") -> dict[str, bytes]:
+    """The starting recipe, at a profile that may have files of its own. Raises ValueError when a file is missing."""
+    source = read_folder(spec, spec.recipe_dir)
+    own = spec.starts.get(profile)
+    return source if own is None else source | {path.name: path.read_bytes() for path in sorted(own.glob("*.py"))}

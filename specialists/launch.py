@@ -79,7 +79,7 @@ def validate(chosen: LaunchSettings) -> tuple[Environment, Roster]:
     if uncovered:
         raise LaunchError("roster", f"{roster_name} leaves {sorted(uncovered)[0]} to nobody")
     if chosen.proposer == ProposerName.CATALOG:
-        _in_catalogue(environment.spec)
+        _in_catalogue(environment.spec, chosen.profile)
     return environment, fitting[roster_name]
 
 
@@ -89,10 +89,10 @@ def _believable(keep_rule: str, spec: EnvironmentSpec) -> None:
         raise LaunchError("keep_rule", f"{keep_rule!r} is impossible here, expected {expected}")
 
 
-def _in_catalogue(spec: EnvironmentSpec) -> None:
+def _in_catalogue(spec: EnvironmentSpec, profile: str) -> None:
     """The catalogue has something to propose; without it the search would end with its first trial."""
     try:
-        start = decode(read_recipe(spec))
+        start = decode(read_recipe(spec, profile))
     except ValueError as error:
         raise LaunchError("environment", str(error)) from error
     if not applies(start):
@@ -113,7 +113,7 @@ def _between(field: str, value: float, low: float, high: float) -> None:
 def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = None) -> Campaign:
     """Write the campaign, submit the starting recipe as trial 0 and set the loop going. Raises LaunchError."""
     environment, roster = validate(chosen)
-    source = read_recipe(environment.spec)
+    source = read_recipe(environment.spec, chosen.profile)
     plan = campaigns.CampaignPlan(
         name=chosen.name or f"{environment.spec.title} {chosen.profile}",
         environment=chosen.environment,

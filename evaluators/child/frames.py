@@ -29,6 +29,7 @@ class Kind(IntEnum):
     SLICE = 9  # nothing: run a slice of the reference work
     IMAGES = 10  # packed images; training ones first, unlabelled ones to predict once the child has trained
     LABELS = 11  # int64, one for each training image
+    LIBRARY = 12  # packed: a JSON description of shards on disk, then what each token spells
     READY = 64  # nothing: the runner has started; sent before any byte of a recipe is read
     PROGRESS = 65  # units spent, u64
     TRAINED = 66  # the artifact; nothing where the model stays in the process

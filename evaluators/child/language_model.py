@@ -17,8 +17,9 @@ from typing import Any
 import frames
 import numpy as np
 from frames import Kind
+from library import Library
 from meter import Meter, Uncounted
-from recipe_process import FOLDER, Budget, Failed, failure, import_recipe, settle
+from recipe_process import FOLDER, Budget, Clock, Failed, failure, import_recipe, settle
 
 MARKS = 50
 
@@ -31,7 +32,7 @@ class Context:
     device: str
     threads: int
     budget: Budget
-    documents: list[bytes]
+    documents: Sequence[bytes]
 
 
 class Session:
@@ -49,8 +50,10 @@ class Session:
     def send(self, kind: Kind, payload: bytes | memoryview = b"") -> None:
         frames.write_frame(self.outgoing, kind, payload)
 
-    def fresh_meter(self) -> Meter | Uncounted:
-        """A meter for the phase that begins, where it has a budget of units."""
+    def fresh_meter(self) -> Meter | Uncounted | Clock:
+        """A meter for the phase that begins, where it has a budget of units; a clock where seconds are the budget."""
+        if self.settings["wallclock"]:
+            return Clock()
         return Uncounted() if self.units is None else Meter(self.units / MARKS, self.passed)
 
     def passed(self, units: int) -> float:
@@ -65,7 +68,7 @@ class Session:
     def tell_units(self) -> None:
         self.send(Kind.PROGRESS, struct.pack("<Q", self.before + self.meter.units))
 
-    def context(self, documents: list[bytes]) -> Context:
+    def context(self, documents: Sequence[bytes]) -> Context:
         meter, before = self.meter, self.before
         budget = Budget(self.units, float(self.settings["seconds"]), lambda: before + meter.units)
         return Context(
@@ -82,6 +85,17 @@ class Session:
         self.tell_units()
         self.send(Kind.FAILED, said)
         os._exit(0)
+
+
+def read_documents(incoming: int) -> Sequence[bytes]:
+    """The training documents: packed, or a description of where they lie."""
+    request = frames.next_frame(incoming)
+    if request is not None and request[0] is Kind.LIBRARY:
+        said, *vocabulary = frames.unpack_texts(request[1])
+        return Library.from_json(said, vocabulary)
+    if request is None or request[0] is not Kind.DOCUMENTS:
+        raise frames.FrameError("expected the training documents")
+    return frames.unpack_texts(request[1])
 
 
 def require_bytes(value: object, what: str) -> bytes:
@@ -135,7 +149,7 @@ def train(session: Session) -> None:
         with session.meter:
             recipe = session.import_recipe()
             stage = "train"
-            documents = frames.unpack_texts(frames.read_frame(session.incoming, Kind.DOCUMENTS))
+            documents = read_documents(session.incoming)
             artifact = require_bytes(recipe.train(session.context(documents)), "train()")
         session.tell_units()
         session.send(Kind.TRAINED, artifact)

@@ -6,6 +6,7 @@ import importlib
 import json
 import random
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,11 +23,29 @@ EXCERPT_CHARACTERS = 600
 
 @dataclass(frozen=True)
 class Budget:
-    """What a phase may spend: compute units (None: not counted) and seconds, as the environment defines them."""
+    """What a phase may spend: units (of compute, or milliseconds; None: not counted) and seconds."""
 
     units: int | None
     seconds: float
     spent: Callable[[], int]
+
+
+class Clock:
+    """Milliseconds since it was made, where they are the units of a budget. The evaluator has a clock of its own."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic_ns()
+
+    def __enter__(self) -> None:
+        """Nothing begins: the clock has been running."""
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing ends."""
+
+    @property
+    def units(self) -> int:
+        """Milliseconds so far."""
+        return (time.monotonic_ns() - self._began) // 1_000_000
 
 
 class Failed(Exception):

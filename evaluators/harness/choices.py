@@ -106,10 +106,13 @@ class _Trial(Conversation):
 
     def told_seconds(self, seconds: float) -> float:
         """The recipe is told its CPU budget in reference seconds: a constant, so that no step count follows a clock."""
-        return self.number("cap_reference_seconds") if self.phase == "train" else seconds
+        paired = self.phase == "train" and not self.limits.wallclock
+        return self.number("cap_reference_seconds") if paired else seconds
 
     def budget_used(self, wire: Wire) -> float:
-        """Share of the budget that training has used: its CPU seconds, at what the reference pays meanwhile."""
+        """Share of the budget that training has used: its CPU seconds at what the reference pays, or its wall clock."""
+        if self.limits.wallclock:
+            return wire.clocks()[0] / self.limits.train_seconds
         nominal = self.number("nominal_seconds_per_gigaunit") / 1e9
         return wire.clocks()[1] * nominal / self.yardstick.cost() / self.number("cap_reference_seconds")
 
@@ -120,17 +123,26 @@ class _Trial(Conversation):
     def watch(self, wire: Wire, budget: int | None) -> None:
         """Training that is far over its budget is stopped. Raises Verdict."""
         super().watch(wire, budget)
-        if self.phase == "train" and self.budget_used(wire) > (1 + self.limits.unit_tolerance) * self.number("slack"):
+        if (
+            self.phase == "train"
+            and not self.limits.wallclock
+            and self.budget_used(wire) > (1 + self.limits.unit_tolerance) * self.number("slack")
+        ):
             self._book_budget(wire)
             over_budget(self.record.numbers, self.limits.unit_tolerance)
 
     def trained(self, wire: Wire) -> None:
         """The artifact has arrived: what it cost is final. Raises Verdict when that is too much."""
         self._book_budget(wire)
-        over_budget(self.record.numbers, self.limits.unit_tolerance)
+        if not self.limits.wallclock:
+            over_budget(self.record.numbers, self.limits.unit_tolerance)
 
     def _book_budget(self, wire: Wire) -> None:
-        cap, used = self.number("cap_reference_seconds"), self.budget_used(wire)
+        used = self.budget_used(wire)
+        if self.limits.wallclock:
+            self.record.numbers.update(budget_used=round(used, 4))
+            return
+        cap = self.number("cap_reference_seconds")
         self.record.numbers.update(
             budget_used=round(used, 4), train_reference_seconds=round(used * cap, 3), cap_reference_seconds=cap
         )
@@ -188,7 +200,7 @@ class _Trial(Conversation):
         for index, chunk in enumerate(chunks_of(asked, self.draw, int(self.number("chunk_tokens")))):
             length = -(-max(len(one.tokens) for one in chunk) // BUCKET) * BUCKET
             tokens = np.stack([np.pad(one.tokens, (0, length - len(one.tokens)), mode="edge") for one in chunk])
-            answers += self._read(chunk, self.logits(wire, tokens), index)
+            answers += self._read(wire, chunk, tokens, index)
         return answers
 
     def _spell_again(self, wire: Wire) -> None:
@@ -199,8 +211,12 @@ class _Trial(Conversation):
             if not np.array_equal(again, self.spelt[piece]):
                 raise Verdict(Label.INVALID_RESULT, "encode() spells the same bytes in two ways", {})
 
-    def _read(self, chunk: Sequence[Asked], logits: scoring.Logits, index: int) -> list[Answer]:
-        """The counted log-probabilities of a chunk (B, T, V)."""
+    def _read(self, wire: Wire, chunk: Sequence[Asked], tokens: scoring.Tokens, index: int) -> list[Answer]:
+        """The counted log-probabilities of a chunk of padded rows (B, T)."""
+        logits = self.logits(wire, tokens)
+        if self.scorer is not None:  # it takes all positions in its stride
+            found = self.log_probabilities(wire, logits, tokens, index)
+            return [Answer(one, found[i, self.rows[one.row].first : one.end]) for i, one in enumerate(chunk)]
         try:
             scoring.require_finite(logits)
         except scoring.NotADistribution as error:

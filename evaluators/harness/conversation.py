@@ -22,25 +22,28 @@ import numpy as np
 from evaluators.child.frames import FrameError, Kind, pack_files, pack_texts, unpack_texts
 from evaluators.contract import HarnessFault, Measurement, Profile, Progress
 from evaluators.harness import scoring
+from evaluators.harness.device_scorer import DeviceScorer, device_scorer
 from evaluators.harness.identity import fingerprint
-from evaluators.harness.verdicts import TRAINING, Phase, Verdict, of_failure, of_wire
-from evaluators.harness.wire import Wire, WireError, not_ready
-from evaluators.harness.yardstick import Yardstick
+from evaluators.harness.shelf import Shelf
+from evaluators.harness.verdicts import TRAINING, Phase, Verdict, of_failure, of_wire, over_wallclock
+from evaluators.harness.wire import Late, Wire, WireError, not_ready
+from evaluators.harness.yardstick import Unpaired, Yardstick
 from evaluators.sandbox import Bounds, Confined, Isolation, SandboxUnavailable, spawn
 from trials.vocab import Label
 
 START_SECONDS = 120.0
 SCRATCH_BYTES = 64 << 20
 MOST_TOKENS = 8192
-VOCABULARY_BYTES = 1 << 20
+LOGITS_HEAD = struct.Struct("<3I")
+VOCABULARY_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
 class Order:
     """One recipe to be measured, and under which conditions.
 
-    train: documents that are handed to the recipe. data_sha256: split -> hash of what it is measured on;
-    evaluator_sha256: hash of the code that measures. ``report`` may raise Cancelled.
+    train: documents that are handed to the recipe, or where they lie. data_sha256: split -> hash of what it is
+    measured on; evaluator_sha256: hash of the code that measures. ``report`` may raise Cancelled.
     """
 
     profile: Profile
@@ -49,7 +52,7 @@ class Order:
     split: str
     isolation: Isolation
     report: Callable[[Progress], None]
-    train: tuple[bytes, ...]
+    train: tuple[bytes, ...] | Shelf
     data_sha256: Mapping[str, str]
     evaluator_sha256: str
 
@@ -85,17 +88,30 @@ class Conversation:
         self.record = Record(code_bytes=count_code(order.source))
         self.record.numbers["load_average"] = round(os.getloadavg()[0], 2)
         self.longest = START_SECONDS + self.limits.train_seconds + self.limits.eval_seconds
-        between = self.number("seconds_between_slices")
-        self.yardstick = Yardstick(order.isolation, self.limits.memory_bytes, 3 * self.longest, between=between)
+        self.visible = ""
+        self.yardstick = self._paired()
+        self.scorer = self._scorer()
         self.phase: Phase = "train"
         self._told = 0.0
-        self.spelling_units = 0
+        self.spelling_units, self.spelling_seconds = 0, 0.0
         self.artifact = b""
         self.vocabulary: list[bytes] = []
 
     def run(self) -> float:
         """The score. Raises Verdict."""
         raise NotImplementedError
+
+    def _paired(self) -> Yardstick | Unpaired:
+        """The reference beside the recipe; none where an exclusive device's seconds are the budget."""
+        if self.limits.wallclock:
+            return Unpaired()
+        between = self.number("seconds_between_slices")
+        return Yardstick(self.order.isolation, self.limits.memory_bytes, 3 * self.longest, between=between)
+
+    def _scorer(self) -> DeviceScorer | None:
+        """The process that does the arithmetic where the profile wants one; None: numpy, here."""
+        threads = int(self.setting("scorer_threads", 0))
+        return device_scorer(self.order.profile.device, self.visible, threads) if threads else None
 
     def measurement(self) -> Measurement:
         """Run. Anything that a recipe does ends as a Measurement with the status that it deserves.
@@ -128,6 +144,10 @@ class Conversation:
         """A figure of the profile's settings."""
         return float(str(self.settings[name]))
 
+    def setting(self, name: str, otherwise: float) -> float:
+        """A figure that a profile may leave out."""
+        return float(str(self.settings.get(name, otherwise)))
+
     def room(self) -> int:
         """Bytes that the artifact may have. Raises Verdict when the recipe's own files leave none."""
         cap = self.limits.artifact_bytes
@@ -150,6 +170,8 @@ class Conversation:
 
     def fraction(self, wire: Wire, budget: int | None) -> float:
         """How far the phase is, in [0, 1]."""
+        if self.limits.wallclock:
+            return wire.share()
         return wire.units / budget if budget else 0.0
 
     def watch(self, wire: Wire, budget: int | None) -> None:
@@ -167,15 +189,17 @@ class Conversation:
     def process(self, phase: Phase, budget: int | None, seconds: float) -> Iterator[tuple[Wire, Confined]]:
         """A fresh sandbox whose runner has been sent the recipe; what breaks off becomes a verdict."""
         self.phase = phase
-        bounds = Bounds(self.longest, 2 * self.longest, self.limits.memory_bytes, SCRATCH_BYTES)
+        shown = self.order.train.paths() if phase in TRAINING and isinstance(self.order.train, Shelf) else ()
         self.tell(0.0, now=True)
-        with spawn(self.order.isolation, bounds, argv=()) as confined:
+        with spawn(self.order.isolation, self._bounds(), argv=(), readonly=shown) as confined:
             wire = Wire(confined, lambda _units: self.watch(wire, budget))
             self._hear_ready(wire, confined, budget, seconds)
             try:
                 self.start_clock(wire, seconds)
                 wire.send(Kind.SOURCE, self.packed)
                 yield wire, confined
+            except Late as error:
+                raise self._late(wire, error, seconds) from error
             except WireError as error:
                 limit = self.limits.train_units if self.phase in TRAINING else self.limits.eval_units
                 raise of_wire(error, self.phase, limit) from error
@@ -184,6 +208,12 @@ class Conversation:
                 if self.phase == "train":
                     self.record.log = confined.log()
 
+    def _bounds(self) -> Bounds:
+        """Of one process. Where wall clock is the budget, any number of processors may be busy meanwhile."""
+        cpu = self.longest * (self.limits.processes if self.limits.wallclock else 2)
+        scratch = int(self.setting("scratch_bytes", SCRATCH_BYTES))
+        return Bounds(self.longest, cpu, self.limits.memory_bytes, scratch, processes=self.limits.processes)
+
     def _hear_ready(self, wire: Wire, confined: Confined, budget: int | None, seconds: float) -> None:
         """Settings out, a sign of life back. Raises HarnessFault: no recipe is involved yet."""
         settings = {
@@ -191,9 +221,10 @@ class Conversation:
             "phase": "train" if self.phase in TRAINING else "predict",
             "seed": self.order.seed,
             "device": self.order.profile.device,
-            "threads": 1,
-            "units": budget,
-            "eval_units": self.limits.eval_units,
+            "threads": int(self.setting("threads", 1)),
+            "wallclock": self.limits.wallclock,
+            "units": int(1000 * seconds) if self.limits.wallclock else budget,
+            "eval_units": int(1000 * self.limits.eval_seconds) if self.limits.wallclock else self.limits.eval_units,
             "unit_tolerance": self.limits.unit_tolerance,
             "units_before": self.spelling_units,
             "seconds": self.told_seconds(seconds),
@@ -210,9 +241,18 @@ class Conversation:
 
     def start_clock(self, wire: Wire, seconds: float) -> None:
         """Begin a phase: what units cost the paired reference meanwhile bounds what they may cost the recipe."""
+        if self.limits.wallclock:
+            wire.start_clock(seconds * (1 + self.limits.unit_tolerance))
+            return
         factor = self.number("cpu_factor")
         self.yardstick.begin()
         wire.start_clock(seconds, cpu_floor=self.cpu_floor(), cpu_per_unit=lambda: factor * self.yardstick.cost())
+
+    def _late(self, wire: Wire, error: Late, seconds: float) -> Verdict:
+        """The wall clock of a phase has run out: that is its budget or a safety net."""
+        budget = self.limits.eval_seconds if self.phase == "spell" else seconds
+        over = over_wallclock(self.phase, wire.clocks()[0], budget, self.limits.unit_tolerance)
+        return over if over is not None and self.limits.wallclock else of_wire(error, self.phase, None)
 
     def stop_clock(self, wire: Wire) -> None:
         """Book the phase that ends; units only where there is a budget of them."""
@@ -221,13 +261,17 @@ class Conversation:
         self.record.cpu_seconds[self.phase] = round(cpu, 3)
         if self.phase == "train":
             self.record.train_units = wire.units if self.limits.train_units is not None else None
-            self.record.numbers["reference_seconds_per_gigaunit"] = round(self.yardstick.cost() * 1e9, 6)
+            if not self.limits.wallclock:
+                self.record.numbers["reference_seconds_per_gigaunit"] = round(self.yardstick.cost() * 1e9, 6)
         elif self.phase in ("spell", "predict"):
             self.record.eval_units = wire.units if self.limits.eval_units is not None else None
 
-    def answer(self, wire: Wire, expected: Kind, cap: int) -> bytes:
-        """The answer to a request. Raises Verdict for a recipe that failed, WireError for one that broke off."""
-        kind, payload = wire.receive({expected: cap})
+    def answer(self, wire: Wire, expected: Kind, cap: int, room: memoryview | None = None) -> bytes:
+        """The answer to a request. Raises Verdict for a recipe that failed, WireError for one that broke off.
+
+        room: takes the numbers of a LOGITS answer that fills it; its head is returned then.
+        """
+        kind, payload = wire.receive({expected: cap}, room, LOGITS_HEAD.size)
         if kind is Kind.FAILED:
             raise of_failure(payload, self.phase, wire.units)
         wire.check()
@@ -244,7 +288,7 @@ class Conversation:
         """
         limits = self.limits
         with self.process("train", limits.train_units, limits.train_seconds) as (wire, confined):
-            wire.send(Kind.DOCUMENTS, pack_texts(self.order.train))
+            self.hand_out(wire)
             self.artifact = self.answer(wire, Kind.TRAINED, room)
             self.stop_clock(wire)
             self.trained(wire)
@@ -254,10 +298,21 @@ class Conversation:
             self.phase = "spell"
             self.start_clock(wire, limits.eval_seconds)
             wire.send(Kind.LOAD)
-            self.vocabulary = _vocabulary(self.answer(wire, Kind.VOCABULARY, VOCABULARY_BYTES))
+            most = int(self.setting("most_tokens", MOST_TOKENS))
+            self.vocabulary = _vocabulary(self.answer(wire, Kind.VOCABULARY, VOCABULARY_BYTES), most)
             tokens = [found for texts in packs for found in self.spell(wire, texts)]
-            self.spelling_units = wire.units
+            self.spelling_units = 0 if self.limits.wallclock else wire.units
+            self.spelling_seconds = wire.clocks()[0]
             return tokens
+
+    def hand_out(self, wire: Wire, most: int | None = None) -> None:
+        """Send the training documents; ``most``: about so many bytes of them, where they are sent and not shown."""
+        documents = self.order.train
+        if isinstance(documents, Shelf):
+            wire.send(Kind.LIBRARY, pack_texts([documents.to_json(), *documents.vocabulary]))
+            return
+        share = None if most is None else max(1, most // len(documents))
+        wire.send(Kind.DOCUMENTS, pack_texts([text[:share] for text in documents]))
 
     def spell(self, wire: Wire, texts: Sequence[bytes]) -> list[scoring.Tokens]:
         """Tokens of each text, checked to spell it. Raises Verdict."""
@@ -282,7 +337,8 @@ class Conversation:
     @contextmanager
     def predictor(self, phase: Phase) -> Iterator[tuple[Wire, bool]]:
         """A fresh process that has loaded the artifact; and whether it adapts. Its clock has been running."""
-        with self.process(phase, self.limits.eval_units, self.limits.eval_seconds) as (wire, _):
+        seconds = self.limits.eval_seconds - (self.spelling_seconds if self.limits.wallclock else 0.0)
+        with self.process(phase, self.limits.eval_units, seconds) as (wire, _):
             wire.send(Kind.ARTIFACT, self.artifact)
             yield wire, self.answer(wire, Kind.LOADED, 1) == b"\x01"
 
@@ -290,16 +346,23 @@ class Conversation:
         """Ask for the logits of a chunk (B, T) -> (B, T, V). Raises Verdict."""
         rows, length = tokens.shape
         shape = (rows, length, len(self.vocabulary))
+        count = math.prod(shape)
+        room = memoryview(bytearray(4 * count)) if self.scorer is None else self.scorer.room(count)
         wire.send(Kind.CHUNK, struct.pack("<2I", rows, length) + tokens.astype("<i4").tobytes())
-        raw = self.answer(wire, Kind.LOGITS, 12 + 4 * math.prod(shape))
-        found = struct.unpack_from("<3I", raw) if len(raw) >= 12 else ()
-        if found != shape or len(raw) != 12 + 4 * math.prod(shape):
+        head = self.answer(wire, Kind.LOGITS, LOGITS_HEAD.size + 4 * count, room)
+        found = LOGITS_HEAD.unpack_from(head) if len(head) >= LOGITS_HEAD.size else ()
+        if found != shape or len(head) != LOGITS_HEAD.size:
             raise Verdict(Label.INVALID_RESULT, f"logits of shape {found}, expected {shape}")
-        return np.frombuffer(raw, dtype="<f4", offset=12).reshape(shape)
+        return np.frombuffer(room, dtype="<f4").reshape(shape)
 
-    def log_probabilities(self, logits: scoring.Logits, tokens: scoring.Tokens, index: int) -> scoring.Floats:
+    def log_probabilities(
+        self, wire: Wire, logits: scoring.Logits, tokens: scoring.Tokens, index: int
+    ) -> scoring.Floats:
         """Natural log-probabilities of the tokens of chunk ``index``, (B, T). Raises Verdict."""
         try:
+            if self.scorer is not None:
+                with wire.paused():
+                    return self.scorer.log_probabilities(logits, tokens)
             return scoring.log_probabilities(logits, tokens)
         except scoring.NotADistribution as error:
             raise Verdict(Label.INVALID_RESULT, f"{error} of chunk {index}", {"chunk": index}) from error
@@ -311,12 +374,12 @@ def not_causal(move: float, what: str, where: Mapping[str, int]) -> Verdict:
     return Verdict(Label.INVALID_RESULT, reason, {**where, "largest_move": move})
 
 
-def _vocabulary(packed: bytes) -> list[bytes]:
+def _vocabulary(packed: bytes, most: int) -> list[bytes]:
     """What each token spells. Raises Verdict when there are none or too many."""
     try:
         tokens = unpack_texts(packed)
     except FrameError as error:
         raise Verdict(Label.CRASH, f"protocol: {error}") from error
-    if not 1 <= len(tokens) <= MOST_TOKENS:
-        raise Verdict(Label.INVALID_RESULT, f"a vocabulary of {len(tokens)} tokens, expected 1 to {MOST_TOKENS}")
+    if not 1 <= len(tokens) <= most:
+        raise Verdict(Label.INVALID_RESULT, f"a vocabulary of {len(tokens)} tokens, expected 1 to {most}")
     return tokens

@@ -49,6 +49,6 @@ def code_sha256(environment: str, own: Path | None = None) -> str:
         f"{name}/{path.relative_to(folder).as_posix()}": path.read_bytes()
         for folder, name in folders.items()
         for path in folder.rglob("*.py")
-        if "recipe" not in path.relative_to(folder).parts
+        if not any(part.startswith("recipe") for part in path.relative_to(folder).parent.parts)
     }
     return sha256(pack_files(files)).hexdigest()

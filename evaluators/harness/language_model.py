@@ -6,7 +6,9 @@ the first.
 
 from __future__ import annotations
 
+import math
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +20,7 @@ from evaluators.harness.conversation import Conversation, Order, not_causal
 from evaluators.harness.projection import project
 
 KEPT_BYTES = 96 << 20
+PACK_BYTES = 1 << 20
 LARGEST_MOVE = 1e-4
 
 
@@ -38,6 +41,16 @@ def measure(order: Order, held_out: tuple[bytes, ...]) -> Measurement:
     return _Trial(order, held_out).measurement()
 
 
+def packs_of(texts: Sequence[bytes]) -> list[list[bytes]]:
+    """Texts in order, gathered into packs of about PACK_BYTES: one request for each."""
+    packs: list[list[bytes]] = [[]]
+    for text in texts:
+        if packs[-1] and sum(map(len, packs[-1])) + len(text) > PACK_BYTES:
+            packs.append([])
+        packs[-1].append(text)
+    return packs
+
+
 class _Trial(Conversation):
     """One measurement under way."""
 
@@ -52,14 +65,21 @@ class _Trial(Conversation):
         room = self.room()
         with self.yardstick:
             project(self)
-            texts = self.train(room, [(text,) for text in self.held_out])
+            texts = self.train(room, packs_of(self.held_out))
             self.pool = np.concatenate(texts)
-            self.chunks = scoring.chunks_of(texts, int(self.number("rows")), int(self.number("row_tokens")))
+            self.chunks = self._chunks(texts)
             seen = self.predict()
             self.probe(seen)
             self.record.cpu_seconds["reference"] = round(self.yardstick.cpu_seconds(), 3)
         total = sum(float(seen.picked[i][chunk.counted].sum()) for i, chunk in enumerate(self.chunks))
         return scoring.bits_per_byte(total, sum(map(len, self.held_out)))
+
+    def _chunks(self, texts: list[scoring.Tokens]) -> list[scoring.Chunk]:
+        """Requests of as many rows as the profile wants and as fit into its ``chunk_bytes`` of logits."""
+        rows, length = int(self.number("rows")), int(self.number("row_tokens"))
+        row_bytes = 4 * length * len(self.vocabulary)
+        most = int(self.setting("chunk_bytes", rows * row_bytes)) // row_bytes
+        return scoring.chunks_of(texts, max(1, min(rows, most)), length, fitted=self.limits.wallclock)
 
     def predict(self) -> _Seen:
         """Score every chunk; only then may the predictor learn from it."""
@@ -68,9 +88,9 @@ class _Trial(Conversation):
             kept = self._chunks_to_probe(seen.adapts)
             for index, chunk in enumerate(self.chunks):
                 logits = self.logits(wire, chunk.tokens)
-                seen.picked.append(self.log_probabilities(logits, chunk.tokens, index))
+                seen.picked.append(self.log_probabilities(wire, logits, chunk.tokens, index))
                 if index in kept:
-                    seen.logits[index] = logits
+                    seen.logits[index] = logits if self.scorer is None else logits.copy()
                 if seen.adapts:
                     wire.send(Kind.ADAPT)
                     self.answer(wire, Kind.ADAPTED, 0)
@@ -86,15 +106,23 @@ class _Trial(Conversation):
         each = 4 * self.chunks[0].tokens.size * len(self.vocabulary)
         return set(order[: 1 if adapts else max(1, KEPT_BYTES // each)])
 
+    def _asked_again(self, seen: _Seen) -> list[int]:
+        """Chunks that the second process is asked for: all, or those that are kept and a share of the others."""
+        share, count = self.setting("probed_share", 1.0), len(self.chunks)
+        if seen.adapts or share >= 1:
+            return list(range(count))
+        drawn = secrets.SystemRandom().sample(range(count), math.ceil(share * count))
+        return sorted({*drawn, *seen.logits})
+
     def probe(self, seen: _Seen) -> None:
         """The same requests to a fresh process, with scrambled futures in kept chunks. Raises Verdict if it peeked."""
         draw = np.random.default_rng(secrets.randbits(128))
         largest = 0.0
         with self.predictor("probe") as (wire, _):
-            for index, chunk in enumerate(self.chunks):
-                kept = seen.logits.get(index)
+            for index in self._asked_again(seen):
+                chunk, kept = self.chunks[index], seen.logits.get(index)
                 if kept is None:
-                    again = self.log_probabilities(self.logits(wire, chunk.tokens), chunk.tokens, index)
+                    again = self.log_probabilities(wire, self.logits(wire, chunk.tokens), chunk.tokens, index)
                     move, row, position = scoring.largest_difference(seen.picked[index], again)
                 else:
                     other = scoring.scramble(chunk, self.pool, draw)

@@ -6,7 +6,7 @@ few steps compress a little worse than trained ones, so only what lies beyond th
 
 from __future__ import annotations
 
-from evaluators.child.frames import Kind, pack_texts
+from evaluators.child.frames import Kind
 from evaluators.harness.conversation import Conversation
 from evaluators.harness.verdicts import Verdict
 from evaluators.harness.wire import TooLong, Wire
@@ -29,7 +29,8 @@ def project(talk: Conversation) -> None:
     try:
         payload = _packed_bytes(talk)
     except Verdict as verdict:
-        hopeless = verdict.status == Label.TRAIN_BUDGET_OVERRUN and "units_over" not in verdict.numbers
+        waits = verdict.status == Label.TRAIN_BUDGET_OVERRUN and "units_over" not in verdict.numbers
+        hopeless = waits and not talk.limits.wallclock  # a device that is warmed up takes its time
         if hopeless or verdict.status == Label.PREFLIGHT_CRASH:
             raise
         return
@@ -43,11 +44,10 @@ def project(talk: Conversation) -> None:
 
 def _packed_bytes(talk: Conversation) -> int:
     """Length of the artifact after a few steps. Raises Verdict."""
-    units, share = int(talk.number("projection_units")), int(talk.number("projection_bytes")) // len(talk.order.train)
     allowed = talk.limits.train_seconds
-    seconds = min(allowed, max(LEAST_SECONDS, allowed / 4))
-    with talk.process("project", units, seconds) as (wire, _):
-        wire.send(Kind.DOCUMENTS, pack_texts([text[: max(1, share)] for text in talk.order.train]))
+    seconds = min(allowed, talk.setting("projection_seconds", max(LEAST_SECONDS, allowed / 4)))
+    with talk.process("project", int(talk.setting("projection_units", 0)), seconds) as (wire, _):
+        talk.hand_out(wire, int(talk.setting("projection_bytes", 0)))
         return _announced(talk, wire)
 
 

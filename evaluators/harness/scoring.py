@@ -31,6 +31,9 @@ class NotADistribution(ValueError):
 
 def spells(tokens: Tokens, vocabulary: Sequence[bytes], text: bytes) -> int:
     """-1 when the tokens spell the text exactly, else the first byte at which they do not."""
+    known = not tokens.size or int(tokens.max()) < len(vocabulary)
+    if known and b"".join(map(vocabulary.__getitem__, tokens.tolist())) == text:
+        return -1
     at = 0
     for number in tokens.tolist():
         piece = vocabulary[number] if number < len(vocabulary) else None
@@ -40,21 +43,20 @@ def spells(tokens: Tokens, vocabulary: Sequence[bytes], text: bytes) -> int:
     return -1 if at == len(text) else at
 
 
-def chunks_of(texts: Sequence[Tokens], rows: int, length: int) -> list[Chunk]:
+def chunks_of(texts: Sequence[Tokens], rows: int, length: int, *, fitted: bool = False) -> list[Chunk]:
     """Cut texts into rows of ``length`` tokens, in order, and rows into chunks of at most ``rows``.
 
-    A row never crosses from one text into the next; the last row of a text is filled with its last token, uncounted.
+    A row never crosses from one text into the next; the last row of a text is filled with its last token, uncounted:
+    to ``length``, or to the longest row of its chunk (``fitted``).
     """
-    cut: list[tuple[Tokens, npt.NDArray[np.bool_]]] = []
-    for tokens in texts:
-        for start in range(0, len(tokens), length):
-            piece = tokens[start : start + length]
-            fill = length - len(piece)
-            cut.append((np.pad(piece, (0, fill), mode="edge"), np.arange(length) < len(piece)))
-    return [
-        Chunk(np.stack([row for row, _ in cut[i : i + rows]]), np.stack([count for _, count in cut[i : i + rows]]))
-        for i in range(0, len(cut), rows)
-    ]
+    cut = [tokens[start : start + length] for tokens in texts for start in range(0, len(tokens), length)]
+    chunks: list[Chunk] = []
+    for i in range(0, len(cut), rows):
+        some = cut[i : i + rows]
+        wide = max(map(len, some)) if fitted else length
+        tokens = np.stack([np.pad(piece, (0, wide - len(piece)), mode="edge") for piece in some])
+        chunks.append(Chunk(tokens, np.stack([np.arange(wide) < len(piece) for piece in some])))
+    return chunks
 
 
 def log_probabilities(logits: Logits, tokens: Tokens) -> Floats:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from evaluators.child.frames import Kind
-from evaluators.contract import HarnessFault
+from evaluators.contract import HarnessFault, Limits
 from evaluators.harness.wire import Busy, Ended, Late, Overrun, Spent, TooLong, WireError
 from trials.vocab import Label
 
@@ -48,6 +48,24 @@ class Verdict(Exception):
 def overrun_label(phase: Phase) -> Label:
     """The overrun of a phase."""
     return Label.TRAIN_BUDGET_OVERRUN if phase in TRAINING else Label.EVAL_BUDGET_OVERRUN
+
+
+def over_wallclock(phase: Phase, seconds: float, budget: float, tolerance: float) -> Verdict | None:
+    """The verdict on a phase whose budget is wall-clock seconds, with the seconds over; None within the tolerance."""
+    if seconds <= budget * (1 + tolerance):
+        return None
+    reason = f"{seconds:.2f} s of {budget:g} s wall clock, {seconds - budget:.2f} over"
+    return Verdict(overrun_label(phase), reason, {**_seconds("seconds", seconds, budget), "phase": phase})
+
+
+def over_seconds(seconds: Mapping[str, float], limits: Limits) -> Verdict | None:
+    """The same on a finished measurement: training, and spelling together with prediction."""
+    if not limits.wallclock:
+        return None
+    evaluation = seconds.get("spell", 0.0) + seconds.get("predict", 0.0)
+    return over_wallclock(
+        "train", seconds.get("train", 0.0), limits.train_seconds, limits.unit_tolerance
+    ) or over_wallclock("predict", evaluation, limits.eval_seconds, limits.unit_tolerance)
 
 
 def of_wire(error: WireError, phase: Phase, budget: int | None) -> Verdict:

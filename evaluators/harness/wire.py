@@ -7,7 +7,7 @@ import os
 import select
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from evaluators.child.frames import HEADER, PIECE, Kind
 from evaluators.contract import HarnessFault
@@ -110,6 +110,17 @@ class Wire:
         self._cpu_floor, self._cpu_per_unit = cpu_floor, cpu_per_unit
         self.units = 0
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """The evaluator works: its own seconds are not the recipe's."""
+        began = time.monotonic()
+        yield
+        self._since += time.monotonic() - began
+
+    def share(self) -> float:
+        """Share of the phase's wall clock that is gone."""
+        return (time.monotonic() - self._since) / self._allowed
+
     def clocks(self) -> tuple[float, float]:
         """Wall-clock and CPU seconds since the phase began; the latter of the whole tree, from outside."""
         return time.monotonic() - self._since, self._confined.cpu_seconds() - self._cpu_before
@@ -150,25 +161,33 @@ class Wire:
                     return
 
     def _read(self, count: int) -> bytes:
-        pieces: list[bytes] = []
-        checked = time.monotonic()
+        """So many bytes, kept in pieces until all are there: an announced length alone takes no memory."""
+        pieces: list[bytearray] = []
         while count > 0:
-            self._ready(self._confined.stdout, select.POLLIN)
-            if time.monotonic() - checked > TICK_SECONDS:
-                self.check()  # a stream that never pauses must not stop the clock
-                checked = time.monotonic()
-            piece = b""
-            with contextlib.suppress(BlockingIOError):
-                piece = os.read(self._confined.stdout, min(count, PIECE))
-                if not piece:
-                    raise Ended(self._confined.wait(2.0))
+            piece = bytearray(min(count, PIECE))
+            self._fill(memoryview(piece))
             pieces.append(piece)
             count -= len(piece)
         return b"".join(pieces)
 
-    def receive(self, caps: Mapping[Kind, int]) -> tuple[Kind, bytes]:
+    def _fill(self, room: memoryview) -> None:
+        """Read until ``room`` is full."""
+        at, checked = 0, time.monotonic()
+        while at < len(room):
+            self._ready(self._confined.stdout, select.POLLIN)
+            if time.monotonic() - checked > TICK_SECONDS:
+                self.check()  # a stream that never pauses must not stop the clock
+                checked = time.monotonic()
+            with contextlib.suppress(BlockingIOError):
+                count = os.readv(self._confined.stdout, [room[at : at + PIECE]])
+                if not count:
+                    raise Ended(self._confined.wait(2.0))
+                at += count
+
+    def receive(self, caps: Mapping[Kind, int], room: memoryview | None = None, front: int = 0) -> tuple[Kind, bytes]:
         """The next answer of one of the kinds in ``caps`` (kind -> most bytes); progress and FAILED are always allowed.
 
+        room: takes an answer that fills it behind its first ``front`` bytes; only these are returned then.
         Raises Garbage, TooLong, Overrun, Ended, Late, Busy, Spent, or what ``watch`` raises.
         """
         checked = time.monotonic()
@@ -184,7 +203,11 @@ class Wire:
                 if length > cap:
                     self._read(cap + 1)
                     raise TooLong(kind, length, cap)
-                return kind, self._read(length)
+                if room is None or kind is Kind.FAILED or length != front + len(room):
+                    return kind, self._read(length)
+                head = self._read(front)
+                self._fill(room)
+                return kind, head
             if length != 8:
                 raise Garbage(f"{kind.name} of {length} bytes, expected 8")
             (units,) = struct.unpack("<Q", self._read(8))

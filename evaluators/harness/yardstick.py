@@ -84,3 +84,29 @@ class Yardstick:
         units, seconds = USED.unpack(said)
         self._slices.append((units, seconds))
         self._asked, self._taken_at = False, time.monotonic()
+
+
+class Unpaired:
+    """Stands in for a Yardstick where an exclusive device's seconds are the budget: nothing runs beside the recipe."""
+
+    def __enter__(self) -> Unpaired:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing ends."""
+
+    def begin(self) -> None:
+        """Nothing is measured."""
+
+    def tick(self) -> None:
+        """Nothing is asked for."""
+
+    def cost(self) -> float:
+        """No unit is counted."""
+        return 0.0
+
+    def cpu_seconds(self) -> float:
+        """It costs nothing."""
+        return 0.0

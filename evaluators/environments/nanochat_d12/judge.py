@@ -6,7 +6,7 @@ import math
 
 from evaluators.contract import Measurement, Outcome, Profile
 from evaluators.harness.choices import over_budget
-from evaluators.harness.verdicts import FAILURES, Verdict
+from evaluators.harness.verdicts import FAILURES, Verdict, over_seconds
 from trials.vocab import VALID, Label
 
 
@@ -19,8 +19,12 @@ def judge(measurement: Measurement, profile: Profile) -> Outcome:
         if measurement.status not in FAILURES:
             raise ValueError(f"status {measurement.status!r} is unknown, expected ok or a failure label")
         return Outcome(Label(measurement.status), measurement.reason, None, dict(measurement.numbers))
+    late = over_seconds(measurement.seconds, profile.limits)
+    if late is not None:
+        return Outcome(late.status, late.reason, None, late.numbers)
     try:
-        over_budget(measurement.numbers, profile.limits.unit_tolerance)
+        if not profile.limits.wallclock:
+            over_budget(measurement.numbers, profile.limits.unit_tolerance)
     except Verdict as verdict:
         return Outcome(verdict.status, verdict.reason, None, verdict.numbers)
     return _units(measurement, profile) or _score(measurement, profile)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from evaluators.contract import Measurement, Outcome, Profile
-from evaluators.harness.verdicts import FAILURES
+from evaluators.harness.verdicts import FAILURES, over_seconds
 from trials.vocab import VALID, Label
 
 
@@ -18,6 +18,9 @@ def judge(measurement: Measurement, profile: Profile) -> Outcome:
         if measurement.status not in FAILURES:
             raise ValueError(f"status {measurement.status!r} is unknown, expected ok or a failure label")
         return Outcome(Label(measurement.status), measurement.reason, None, dict(measurement.numbers))
+    late = over_seconds(measurement.seconds, profile.limits)
+    if late is not None:
+        return Outcome(late.status, late.reason, None, late.numbers)
     return _size(measurement, profile) or _units(measurement, profile) or _score(measurement, profile)
 
 

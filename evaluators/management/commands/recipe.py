@@ -22,8 +22,8 @@ class Command(BaseCommand):
 
     def handle(self, *, environment: str, profile: str, output: Path, **options: Any) -> None:
         try:
-            chosen, _ = profile_of(environment, profile)
-            files = read_recipe(chosen.spec)
+            chosen, size = profile_of(environment, profile)
+            files = read_recipe(chosen.spec, size.name)
             output.mkdir(parents=True, exist_ok=True)
             taken = [name for name in files if (output / name).exists()]
             if taken:
