@@ -52,7 +52,10 @@ class Settings(NamedTuple):
     scratch_bytes: int
     shown: list[list[str]]  # (source, place) for the unshare backend
     links: list[list[str]]
-    devices: list[str]
+    devices: list[str]  # shown, for the unshare backend
+    driven: list[str]  # those of them that a recipe may drive
+    visible: str  # CUDA_VISIBLE_DEVICES
+    loopback: bool  # in its own network namespace
     read: list[str]  # Landlock
     listed: list[str]
     search: list[str]  # appended to sys.path
@@ -81,7 +84,7 @@ def _become_keeper(settings: Settings) -> None:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         return
     if settings.backend == "unshare":
-        leave()
+        leave(loopback=settings.loopback)
         first = os.fork()
         if first:
             for pipe in settings.pipes:
@@ -143,10 +146,17 @@ def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
             listed=settings.listed,
             written=[settings.scratch],
             devices=WRITABLE_DEVICES,
+            driven=settings.driven,
+            tcp=settings.loopback,
         )
     if version == 0 and settings.backend == "landlock":
         raise OSError("this kernel has no Landlock")
-    code = program(private_root=private_root, signal_scope=private_root or version >= 6, pid=os.getpid())
+    code = program(
+        private_root=private_root,
+        signal_scope=private_root or version >= 6,
+        loopback=settings.loopback,
+        pid=os.getpid(),
+    )
     install(code)
     return {
         "backend": settings.backend,
@@ -154,6 +164,7 @@ def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
         "landlock_abi": version,
         "seccomp": code.hex(),
         "limits": settings.limits,
+        "loopback": settings.loopback,
         "scratch": settings.scratch,
     }
 

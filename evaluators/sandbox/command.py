@@ -8,15 +8,19 @@ import itertools
 import json
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluators.sandbox.records import PRIVATE, Bounds, SandboxUnavailable
+from evaluators.sandbox.records import NO_LOOPBACK, PRIVATE, Bounds, Isolation, SandboxUnavailable
 from evaluators.sandbox.view import DEVICES, ENTRY, View, open_to_others, view
 
 BOX = "/box"
+HOSTS = Path(__file__).resolve().with_name("hosts")
+"""Names of the loopback: without any, programs ask a name server that is not there."""
+
 OPEN_FILES = 512
 UID_BASE, UIDS = 0x7000_0000, 1 << 28
 SLOTS = 64
@@ -54,8 +58,8 @@ def pool_uid() -> int:
     return int(first + count - half + number % half)
 
 
-def environment(scratch: str) -> dict[str, str]:
-    """The child's whole environment: the same on every host but for the scratch path."""
+def environment(scratch: str, visible: str = "") -> dict[str, str]:
+    """The child's whole environment: the same on every host but for the scratch path. visible: GPUs, for CUDA."""
     threads = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
     return {
         "HOME": scratch,
@@ -70,14 +74,14 @@ def environment(scratch: str) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
-        "CUDA_VISIBLE_DEVICES": "",
+        "CUDA_VISIBLE_DEVICES": visible,
     } | {f"{name}_NUM_THREADS": "1" for name in threads}
 
 
 def limits(bounds: Bounds, *, already: int) -> dict[str, int]:
     """rlimits of each process in the sandbox, by name. already: processes of the same uid outside of it."""
-    return {
-        "AS": bounds.memory_bytes,
+    address_space = {"AS": bounds.memory_bytes} if bounds.address_space else {}
+    return address_space | {
         "CPU": int(bounds.cpu_seconds) + 2,
         "FSIZE": bounds.scratch_bytes,
         "NPROC": bounds.processes + already,
@@ -137,20 +141,21 @@ def _bwrap(sight: View, shown: Sequence[tuple[str, str]], bounds: Bounds, *, uid
         command.append("--unshare-user")
         if "--disable-userns" in bwrap_help():
             command.append("--disable-userns")
-    places = [place for place, _target in sight.links] + list(DEVICES)
+    devices = [*DEVICES, *bounds.devices]
+    places = [place for place, _target in sight.links] + devices
     for folder in _parents(shown, places):  # bubblewrap would make them for root only
         command += ["--perms", "0755", "--dir", folder]
     for source, place in shown:
         command += ["--ro-bind", source, place] if source else ["--size", "65536", "--tmpfs", place]
     for place, target in sight.links:
         command += ["--symlink", target, place]
-    for device in DEVICES:
+    for device in devices:
         command += ["--dev-bind", device, device]
     command += ["--proc", "/proc", "--perms", "0777" if uid >= 0 else "0700", "--size", str(bounds.scratch_bytes)]
     command += ["--tmpfs", BOX, "--remount-ro", "/", "--chdir", BOX, "--clearenv"]
     for place in (place for source, place in shown if not source):
         command += ["--remount-ro", place]
-    for name, value in environment(BOX).items():
+    for name, value in environment(BOX, bounds.visible).items():
         command += ["--setenv", name, value]
     return [*command, "--"]
 
@@ -173,16 +178,32 @@ class Plan:
         return [*self.front, view().python, "-sSB", str(ENTRY), settings, *self.argv]
 
 
+def _check(isolation: Isolation, bounds: Bounds) -> None:
+    """Raises SandboxUnavailable for what these walls cannot give."""
+    if isolation.loopback and isolation.backend not in PRIVATE:
+        raise SandboxUnavailable(f"{isolation.backend}: {NO_LOOPBACK}")
+    for device in bounds.devices:
+        if os.path.realpath(device) != device or not os.path.exists(device):
+            raise SandboxUnavailable(f"device {device!r} is not there, expected the absolute path of a device")
+        if not stat.S_ISCHR(os.stat(device).st_mode):
+            raise SandboxUnavailable(f"{device} is no character device; nothing else is shown for writing")
+
+
 def plan(
-    backend: str, bounds: Bounds, *, argv: Sequence[str], readonly: Sequence[Path], child: Path, box: str, warm: bool
+    isolation: Isolation, bounds: Bounds, *, argv: Sequence[str], readonly: Sequence[Path], child: Path, box: str
 ) -> Plan:
-    """Decide everything about one sandbox. box: its scratch folder on the host, used where the host's root is."""
+    """Decide everything about one sandbox. box: its scratch folder on the host, used where the host's root is.
+
+    Raises SandboxUnavailable for what its walls cannot give.
+    """
+    _check(isolation, bounds)
     compile_child()
-    sight, uid = view(), pool_uid()
+    sight, uid, backend = view(), pool_uid(), isolation.backend
     private = backend in PRIVATE
     extra = [str(child.resolve(strict=True)), str(ENTRY.parent)]
     mine = [(os.path.realpath(path, strict=True), os.path.abspath(path)) for path in map(str, readonly)]
-    shown = sorted({*sight.shown, *mine, *((path, path) for path in extra)}, key=lambda pair: pair[1].count("/"))
+    hosts = [(str(HOSTS), "/etc/hosts")] if isolation.loopback else []
+    shown = sorted({*sight.shown, *mine, *hosts, *((path, path) for path in extra)}, key=lambda pair: pair[1].count("/"))
     reads = [*extra, *(source for source, _place in mine)]
     may_read = uid >= 0 and not open_to_others([sight.python, *sight.search, *reads], ancestors=not private)
     already = 0 if private or uid >= 0 else _own_processes()
@@ -196,10 +217,13 @@ def plan(
         "scratch_bytes": bounds.scratch_bytes,
         "shown": shown if backend == "unshare" else [],
         "links": sight.links if backend == "unshare" else [],
-        "devices": DEVICES,
+        "devices": [*DEVICES, *bounds.devices],
+        "driven": bounds.devices,
+        "visible": bounds.visible,
+        "loopback": isolation.loopback,
         "read": [] if private else [*sight.read, *reads],
         "listed": [] if private else sight.listed,
         "search": sight.search,
     }
-    front = () if warm or backend != "bwrap" else _bwrap(sight, shown, bounds, uid=uid, may_read=may_read)
+    front = () if isolation.start == "warm" or backend != "bwrap" else _bwrap(sight, shown, bounds, uid=uid, may_read=may_read)
     return Plan(settings, (extra[0], *argv), tuple(front), uid)

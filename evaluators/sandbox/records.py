@@ -19,11 +19,17 @@ FORKABLE = ("unshare", "landlock", "limits")
 PRIVATE = ("bwrap", "unshare")
 """Backends with a root folder and namespaces of their own."""
 
+OWN_NETWORK = ("L3",)
+"""Levels with a network namespace of their own."""
+
 UNISOLATED = "ALLOW_UNISOLATED"
 """L1 is reached only where this environment variable is 1."""
 
 NOT_AT_L1 = frozenset({"host_files", "host_sockets", "writing", "processes", "worker"})
 """Checks of the self-test that the weakest level is known to fail."""
+
+
+NO_LOOPBACK = "a loopback needs a network namespace of its own; here it would be the host's"
 
 
 class SandboxUnavailable(RuntimeError):
@@ -36,6 +42,7 @@ class Isolation:
 
     why_lower: empty when ``level`` is ``wanted``. backend: ``bwrap``, ``unshare`` or ``landlock``.
     start: ``cold``, a fresh interpreter for each process, or ``warm``, forked from one that has torch loaded.
+    loopback: processes in one sandbox may speak TCP and UDP with each other, and with nobody else.
     details: uid, kernel, bwrap_version, landlock_abi, seccomp_sha256, limits, network, cgroup, self_test, notes.
     """
 
@@ -45,6 +52,7 @@ class Isolation:
     backend: str
     details: Mapping[str, object] = field(default_factory=dict)
     start: str = "cold"
+    loopback: bool = False
 
     def to_json(self) -> dict[str, object]:
         """Plain values for the trial's record."""
@@ -54,6 +62,7 @@ class Isolation:
             "why_lower": self.why_lower,
             "backend": self.backend,
             "start": self.start,
+            "loopback": self.loopback,
             "details": dict(self.details),
         }
 
@@ -65,6 +74,9 @@ class Bounds:
     wall_seconds, cpu_seconds: of the whole tree, enforced from outside (and CPU per process by rlimit).
     memory_bytes: address space of each process, and resident memory of the tree. scratch_bytes: the writable folder.
     log_bytes: kept of what the recipe prints. processes: processes and threads.
+    address_space: whether ``memory_bytes`` limits the address space too; it does not fit CUDA, which reserves far more
+    than it uses. devices: character devices of the host that are shown and may be driven, by absolute path.
+    visible: CUDA_VISIBLE_DEVICES, as the recipe finds it.
     """
 
     wall_seconds: float
@@ -73,6 +85,9 @@ class Bounds:
     scratch_bytes: int
     log_bytes: int = 1 << 20
     processes: int = 64
+    address_space: bool = True
+    devices: tuple[str, ...] = ()
+    visible: str = ""
 
 
 @dataclass(frozen=True)

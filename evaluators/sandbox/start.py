@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evaluators.sandbox.command import BOX, Pipes, Plan, environment, plan
@@ -48,13 +48,13 @@ def spawn(
     try:
         if isolation.backend not in PRIVATE:
             box = tempfile.mkdtemp(prefix="autoresearch-box-")
-        decided = plan(isolation.backend, bounds, argv=argv, readonly=readonly, child=child, box=box, warm=warm)
+        decided = plan(isolation, bounds, argv=argv, readonly=readonly, child=child, box=box)
         if box and decided.uid >= 0:
             os.chown(box, decided.uid, decided.uid)
         if warm:
             pid, pidfd = (server or warm_server()).fork(decided, theirs, shout)
         else:
-            pid, pidfd = _start(decided, theirs, shout, box or BOX)
+            pid, pidfd = _start(decided, theirs, shout, environment(box or BOX, bounds.visible))
     except BaseException as error:
         for descriptor in (*ours, *theirs.as_tuple(), shout):
             os.close(descriptor)
@@ -70,7 +70,7 @@ def spawn(
     return confined
 
 
-def _start(decided: Plan, pipes: Pipes, shout: int, scratch: str) -> tuple[int, int]:
+def _start(decided: Plan, pipes: Pipes, shout: int, variables: Mapping[str, str]) -> tuple[int, int]:
     """A fresh interpreter: its process id and a descriptor of it.
 
     No preexec_fn: between fork and exec of a threaded process only C code may run. The walls are raised by the started
@@ -82,7 +82,7 @@ def _start(decided: Plan, pipes: Pipes, shout: int, scratch: str) -> tuple[int, 
         stdout=subprocess.DEVNULL,
         stderr=shout,
         cwd="/",
-        env=environment(scratch),
+        env=variables,
         pass_fds=pipes.as_tuple(),
         start_new_session=True,
     )

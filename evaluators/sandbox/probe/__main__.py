@@ -1,7 +1,8 @@
 """Self-test of the walls, run behind them: tries forbidden acts and reports each as JSON, true where it was refused.
 
 Arguments: a mode (``check``, or ``linger`` to leave processes behind), a JSON object with what an attacker may know
-(``files`` of the host, ``worker`` process id, ``socket`` that listens, ``processes`` allowed). Standard library only.
+(``files`` of the host, ``worker`` process id, ``sockets`` that listen, by path and abstract, ``tcp`` and ``udp`` ports
+that listen on the host's loopback, ``processes`` allowed). Standard library only.
 """
 
 from __future__ import annotations
@@ -28,10 +29,15 @@ READING = 1 << 2  # CAP_DAC_READ_SEARCH behind Landlock in the host's root: docs
 ALLOWED = {"HOME", "TMPDIR", "PWD", "PATH", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES"}
 
 
+OUTSIDE = ("192.0.2.1", 9)  # for documentation only (RFC 5737): nobody is there, but a host with a route would try
+
+
 def refused(act: Callable[[], object]) -> bool:
-    """Whether the act ends in OSError."""
+    """Whether the act ends in OSError at once; one that waits in vain has left the sandbox."""
     try:
         act()
+    except TimeoutError:
+        return False
     except OSError:
         return True
     return False
@@ -87,6 +93,24 @@ def connect(path: str) -> None:
         client.connect(path)
 
 
+def send(address: tuple[str, int]) -> None:
+    """A datagram; what it hits or misses, the owner of the address knows."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"x", address)
+
+
+def loopback_works() -> bool:
+    """Whether two sockets of this sandbox can meet, and interfaces be listed."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            with socket.create_connection(server.getsockname(), timeout=1) as client:
+                client.send(b"x")
+                met = server.accept()[0].recv(1) == b"x"
+        return met and [name for _index, name in socket.if_nameindex()] == ["lo"]
+    except OSError:
+        return False
+
+
 def children_are_bounded(most: int) -> bool:
     """Start processes until the kernel refuses; they end at once when this one says so."""
     gate, hold = os.pipe()
@@ -129,9 +153,11 @@ def check(known: dict[str, Any]) -> dict[str, bool]:
     return {
         "host_files": all(refused(partial(os.open, path, os.O_RDONLY)) for path in known["files"]),
         "writing": refused(write_outside),
-        "network": refused(lambda: socket.create_connection(("127.0.0.1", 9), timeout=1)),
-        "datagrams": refused(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", 9))),
-        "host_sockets": refused(partial(connect, known["socket"])),
+        "network": refused(lambda: socket.create_connection(("127.0.0.1", known["tcp"]), timeout=1)),
+        "outside": refused(lambda: socket.create_connection(OUTSIDE, timeout=1)) and refused(partial(send, OUTSIDE)),
+        "datagrams": refused(partial(send, ("127.0.0.1", known["udp"]))) or bool(walls["loopback"]),
+        "loopback": loopback_works() == walls["loopback"],
+        "host_sockets": all(refused(partial(connect, path)) for path in known["sockets"]),
         "processes": refused(lambda: os.listdir("/proc")) or private,
         "worker": private or all(refused(act) for act in touches(known["worker"])),
         "namespace": not private or os.getpid() < 10,
