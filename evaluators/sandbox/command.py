@@ -141,7 +141,7 @@ def _bwrap(sight: View, shown: Sequence[tuple[str, str]], bounds: Bounds, *, uid
         command.append("--unshare-user")
         if "--disable-userns" in bwrap_help():
             command.append("--disable-userns")
-    devices = [*DEVICES, *bounds.devices]
+    devices = _devices(bounds)
     places = [place for place, _target in sight.links] + devices
     for folder in _parents(shown, places):  # bubblewrap would make them for root only
         command += ["--perms", "0755", "--dir", folder]
@@ -178,6 +178,11 @@ class Plan:
         return [*self.front, view().python, "-sSB", str(ENTRY), settings, *self.argv]
 
 
+def _devices(bounds: Bounds) -> list[str]:
+    """Everything that is shown below /dev, each once."""
+    return list(dict.fromkeys((*DEVICES, *bounds.devices)))
+
+
 def _check(isolation: Isolation, bounds: Bounds) -> None:
     """Raises SandboxUnavailable for what these walls cannot give."""
     if isolation.loopback and isolation.backend not in PRIVATE:
@@ -203,7 +208,8 @@ def plan(
     extra = [str(child.resolve(strict=True)), str(ENTRY.parent)]
     mine = [(os.path.realpath(path, strict=True), os.path.abspath(path)) for path in map(str, readonly)]
     hosts = [(str(HOSTS), "/etc/hosts")] if isolation.loopback else []
-    shown = sorted({*sight.shown, *mine, *hosts, *((path, path) for path in extra)}, key=lambda pair: pair[1].count("/"))
+    everything = {*sight.shown, *mine, *hosts, *((path, path) for path in extra)}
+    shown = sorted(everything, key=lambda pair: pair[1].count("/"))
     reads = [*extra, *(source for source, _place in mine)]
     may_read = uid >= 0 and not open_to_others([sight.python, *sight.search, *reads], ancestors=not private)
     already = 0 if private or uid >= 0 else _own_processes()
@@ -217,7 +223,7 @@ def plan(
         "scratch_bytes": bounds.scratch_bytes,
         "shown": shown if backend == "unshare" else [],
         "links": sight.links if backend == "unshare" else [],
-        "devices": [*DEVICES, *bounds.devices],
+        "devices": _devices(bounds),
         "driven": bounds.devices,
         "visible": bounds.visible,
         "loopback": isolation.loopback,
@@ -225,5 +231,6 @@ def plan(
         "listed": [] if private else sight.listed,
         "search": sight.search,
     }
-    front = () if isolation.start == "warm" or backend != "bwrap" else _bwrap(sight, shown, bounds, uid=uid, may_read=may_read)
+    in_front = backend == "bwrap" and isolation.start == "cold"
+    front = _bwrap(sight, shown, bounds, uid=uid, may_read=may_read) if in_front else []
     return Plan(settings, (extra[0], *argv), tuple(front), uid)

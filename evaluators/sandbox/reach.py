@@ -137,7 +137,7 @@ def candidates(wanted: str, start: str) -> Iterator[tuple[str, str]]:
 
 
 @functools.cache
-def _reach(wanted: str, start: str, force: str, loopback: bool) -> Isolation:  # noqa: FBT001 - a cache's key
+def _reach(wanted: str, start: str, force: str, loopback: bool) -> Isolation:
     reasons: dict[str, str] = {}
     for backend, how in candidates(wanted, start):
         name = f"{how} {backend}"
@@ -162,10 +162,10 @@ def reach(wanted: str = "L3", *, start: str = "cold", loopback: bool = False) ->
     """The strongest level of this host, ``wanted`` or lower with the reason in ``why_lower``; cached per process.
 
     start: ``warm`` where processes may be forked from one that has torch loaded; it is used only when a forked process
-    passes the same self-test. loopback: whether its processes may meet over TCP and UDP; only at levels with a network
-    namespace of their own, and tested there by a self-test of its own. The environment variable AUTORESEARCH_SANDBOX_FORCE names the only level, backend or
-    start that may be used (``L2``, ``bwrap``, ``unshare,cold``). Raises SandboxUnavailable when none can be built,
-    ValueError when ``wanted`` is not one of LEVELS.
+    passes the same self-test. loopback: whether the processes of one sandbox may meet over TCP and UDP; only at levels
+    with a network namespace of their own, where the self-test is run with it. The environment variable
+    AUTORESEARCH_SANDBOX_FORCE names the only level, backend or start that may be used (``L2``, ``bwrap``,
+    ``unshare,cold``). Raises SandboxUnavailable when none can be built, ValueError for an unknown level.
     """
     if wanted not in LEVELS:
         what = "L0 is no isolation and refused" if wanted == "L0" else f"unknown isolation level {wanted!r}"

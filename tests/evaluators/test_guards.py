@@ -23,7 +23,7 @@ from evaluators.sandbox.reach import self_test
 from evaluators.sandbox.records import Isolation
 server = warm.WarmServer(preload=["json"])
 start.warm_server = lambda: server
-isolation = Isolation("", "", "", sys.argv[1], start=sys.argv[2])
+isolation = Isolation("", "", "", sys.argv[1], start=sys.argv[2], loopback="loopback" in sys.argv)
 _, checks = self_test(isolation)
 if "tree_gone" in sys.argv:
     checks["tree_gone"] = tree_is_gone(isolation)
@@ -40,12 +40,15 @@ GUARDS = [
     ("unshare cold", CONFINE, "    set_limits(settings.limits)\n", "", "process_limit"),
     ("landlock warm", CONFINE, "    set_limits(settings.limits)\n", "", "file_size"),
     ("unshare warm", KERNEL, "    prctl(PR_SET_NO_NEW_PRIVS, 1)\n", "", "landlock_restrict_self"),
-    ("unshare cold", START, "env=environment(scratch)", "env={**os.environ, **environment(scratch)}", "environment"),
+    ("unshare cold", START, "env=variables", "env={**os.environ, **variables}", "environment"),
     ("unshare warm", WARM, "    os.closerange(lowest, MOST_DESCRIPTORS)\n", "", "descriptors"),
     ("unshare cold", "evaluators/child/confine_rooms.py", "NEW_PID | NEW_NET", "NEW_NET", "outermost process ended"),
     ("unshare cold", "evaluators/child/confine_seccomp.py", '"unshare": (272, 97), ', "", "new_namespaces"),
 ]  # fmt: skip
-AS_ROOT = [("landlock cold", KERNEL, "        os.setresuid(uid, uid, uid)\n", "", "Permission denied")]
+AS_ROOT = [
+    ("landlock cold", KERNEL, "        os.setresuid(uid, uid, uid)\n", "", "Permission denied"),
+    ("unshare cold loopback", "evaluators/child/confine_rooms.py", "NEW_PID | NEW_NET", "NEW_PID", "nobody_came"),
+]
 
 
 @pytest.mark.parametrize(("way", "file", "guard", "instead", "named"), GUARDS + (AS_ROOT if os.getuid() == 0 else []))

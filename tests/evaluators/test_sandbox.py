@@ -104,6 +104,7 @@ def test_no_network_and_no_socket_of_the_host(found: dict[str, dict]) -> None:
     outcomes = found["network"]["answer"]
     assert len(outcomes) == 7
     assert refused(outcomes) == {}
+    assert found["end"]["reached"] == 0
 
 
 def test_no_file_of_the_host(found: dict[str, dict]) -> None:

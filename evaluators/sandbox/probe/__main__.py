@@ -102,10 +102,11 @@ def send(address: tuple[str, int]) -> None:
 def loopback_works() -> bool:
     """Whether two sockets of this sandbox can meet, and interfaces be listed."""
     try:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            with socket.create_connection(server.getsockname(), timeout=1) as client:
-                client.send(b"x")
-                met = server.accept()[0].recv(1) == b"x"
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
+            client.settimeout(1)
+            client.connect(server.getsockname())
+            client.send(b"x")
+            met = server.accept()[0].recv(1) == b"x"
         return met and [name for _index, name in socket.if_nameindex()] == ["lo"]
     except OSError:
         return False
