@@ -20,6 +20,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
+from carrying import kernel
 from confine_kernel import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_DUMPABLE,
@@ -29,11 +30,12 @@ from confine_kernel import (
     set_limits,
 )
 from confine_landlock import restrict
-from confine_reaper import keep, remove, sweep_descendants, sweep_namespace, tell
+from confine_reaper import keep, remove, sweep_descendants, sweep_namespace, sweep_user, tell
 from confine_rooms import furnish, leave
 from confine_seccomp import install, program
 
 IN_HOST_ROOT = ("landlock", "limits")
+OPERATOR = "operator"  # behind another kernel, with what its command shows
 WRITABLE_DEVICES = ("/dev/null", "/dev/zero", "/dev/full")
 FAULT = 125  # exit code when a wall could not be built
 _report: dict[str, object] = {}
@@ -42,7 +44,7 @@ _report: dict[str, object] = {}
 class Settings(NamedTuple):
     """What the parent decided; made by ``evaluators.sandbox.command`` and passed as JSON."""
 
-    backend: str  # bwrap | unshare | landlock | limits
+    backend: str  # bwrap | unshare | landlock | limits | operator
     pipes: Sequence[int]  # frames in, protocol out, channel to the worker, lifeline
     uid: int  # become this uid; -1: stay
     gid: int
@@ -80,6 +82,10 @@ def _die_with(parent: int) -> None:
 
 def _become_keeper(settings: Settings) -> None:
     """Reach the process that is to be the keeper: behind namespaces where the backend has them."""
+    if settings.backend == OPERATOR:
+        with contextlib.suppress(OSError):  # gVisor: orphans go to the process that carries then
+            prctl(PR_SET_CHILD_SUBREAPER, 1)
+        return
     if settings.backend in IN_HOST_ROOT:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         return
@@ -111,7 +117,8 @@ def _keep(settings: Settings, runner: int) -> NoReturn:
     os.close(protocol)
     code = FAULT
     try:
-        sweep = sweep_descendants if settings.backend in IN_HOST_ROOT else sweep_namespace
+        ways = {OPERATOR: sweep_user, **dict.fromkeys(IN_HOST_ROOT, sweep_descendants)}
+        sweep = ways.get(settings.backend, sweep_namespace)
         keep(runner, lifeline=lifeline, channel=channel, uid=settings.uid, sweep=sweep)
         if settings.backend in IN_HOST_ROOT:
             remove(settings.scratch)
@@ -123,13 +130,14 @@ def _keep(settings: Settings, runner: int) -> NoReturn:
 def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
     """Runner: give up what is left, limit, lock. Returns the report."""
     private_root = settings.backend not in IN_HOST_ROOT
-    if not private_root:
+    if settings.backend in (*IN_HOST_ROOT, OPERATOR):
         drop_privileges(settings.uid, settings.gid, may_read=settings.may_read)
     _die_with(keeper)
     prctl(PR_SET_DUMPABLE, 1)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")  # when the host runs out of memory, the recipe goes first
     os.umask(0o022)
+    guest = {"kernel": kernel()} if settings.backend == OPERATOR else {}
     os.chdir(settings.scratch)
     frames, protocol, _channel, lifeline = settings.pipes
     os.close(lifeline)
@@ -166,6 +174,7 @@ def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
         "limits": settings.limits,
         "loopback": settings.loopback,
         "scratch": settings.scratch,
+        **guest,
     }
 
 

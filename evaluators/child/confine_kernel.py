@@ -5,6 +5,7 @@ Standard library only; every function raises OSError with the name of the call w
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -70,7 +71,8 @@ def drop_privileges(uid: int, gid: int, *, may_read: bool) -> None:
     curated root bounds what can be read. It is lost at the next exec, because the bounding set is empty.
     """
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    with contextlib.suppress(OSError):  # gVisor has no ambient capabilities
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     for capability in range(64):
         try:
             prctl(PR_CAPBSET_DROP, capability)

@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -14,14 +15,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluators.sandbox.records import NO_LOOPBACK, PRIVATE, Bounds, Isolation, SandboxUnavailable
+from evaluators.child.carrying import kernel
+from evaluators.sandbox.records import NO_LOOPBACK, OPERATOR, PRIVATE, Bounds, Isolation, SandboxUnavailable
 from evaluators.sandbox.view import DEVICES, ENTRY, View, open_to_others, view
 
 BOX = "/box"
 HOSTS = Path(__file__).resolve().with_name("hosts")
 """Names of the loopback: without any, programs ask a name server that is not there."""
 
+ENV = "/usr/bin/env"
+CARRY = ENTRY.with_name("confine_carry.py")
+NOT_IN_GVISOR = frozenset({"MSGQUEUE"})  # the filter refuses message queues everywhere
 OPEN_FILES = 512
+GUEST_UID = 61_000  # in another kernel, where nobody else is
 UID_BASE, UIDS = 0x7000_0000, 1 << 28
 SLOTS = 64
 _slots = itertools.count()
@@ -78,10 +84,11 @@ def environment(scratch: str, visible: str = "") -> dict[str, str]:
     } | {f"{name}_NUM_THREADS": "1" for name in threads}
 
 
-def limits(bounds: Bounds, *, already: int) -> dict[str, int]:
-    """rlimits of each process in the sandbox, by name. already: processes of the same uid outside of it."""
-    address_space = {"AS": bounds.memory_bytes} if bounds.address_space else {}
-    return address_space | {
+def limits(bounds: Bounds, *, already: int, but: frozenset[str] = frozenset()) -> dict[str, int]:
+    """rlimits of each process in the sandbox, by name. already: processes of the same uid outside of it. but: names of
+    limits to leave out."""
+    found = {
+        "AS": bounds.memory_bytes,
         "CPU": int(bounds.cpu_seconds) + 2,
         "FSIZE": bounds.scratch_bytes,
         "NPROC": bounds.processes + already,
@@ -90,6 +97,8 @@ def limits(bounds: Bounds, *, already: int) -> dict[str, int]:
         "MEMLOCK": 0,
         "MSGQUEUE": 0,
     }
+    left_out = but if bounds.address_space else but | {"AS"}
+    return {name: value for name, value in found.items() if name not in left_out}
 
 
 def _own_processes() -> int:
@@ -160,6 +169,22 @@ def _bwrap(sight: View, shown: Sequence[tuple[str, str]], bounds: Bounds, *, uid
     return [*command, "--"]
 
 
+def _operator(shown: Sequence[tuple[str, str]], links: Sequence[tuple[str, str]], bounds: Bounds) -> list[str]:
+    """The operator's command with its placeholders filled, and the environment behind it."""
+    values = {
+        "{shown}": json.dumps(shown),
+        "{links}": json.dumps([link for link in links if not link[0].startswith("/dev/")]),
+        "{scratch}": BOX,
+        "{scratch_bytes}": str(bounds.scratch_bytes),
+        "{memory_bytes}": str(bounds.memory_bytes),
+    }
+    words = operators_command()
+    for name, value in values.items():
+        words = [word.replace(name, value) for word in words]
+    variables = environment(BOX, bounds.visible)
+    return [*words, ENV, "-i", *(f"{name}={value}" for name, value in variables.items())]
+
+
 @dataclass(frozen=True)
 class Plan:
     """What one sandbox is to be: the child's settings but for its pipes, and, for a cold start, the command in front.
@@ -177,14 +202,31 @@ class Plan:
         settings = json.dumps(self.settings | {"pipes": pipes.as_tuple()})
         return [*self.front, view().python, "-sSB", str(ENTRY), settings, *self.argv]
 
+    def carried(self) -> list[str]:
+        """Command line of a start behind an operator's command, which passes on no pipes."""
+        return [*self.front, view().python, "-sSB", str(CARRY), json.dumps(self.settings), *self.argv]
+
 
 def _devices(bounds: Bounds) -> list[str]:
     """Everything that is shown below /dev, each once."""
     return list(dict.fromkeys((*DEVICES, *bounds.devices)))
 
 
+def operators_command() -> list[str]:
+    """The words that lead to another kernel. Raises SandboxUnavailable when there are none."""
+    try:
+        words = shlex.split(os.environ.get(OPERATOR, ""))
+    except ValueError as error:
+        raise SandboxUnavailable(f"{OPERATOR}: {error}") from error
+    if not words:
+        raise SandboxUnavailable(f"{OPERATOR} is not set: no command leads to another kernel")
+    return words
+
+
 def _check(isolation: Isolation, bounds: Bounds) -> None:
     """Raises SandboxUnavailable for what these walls cannot give."""
+    if isolation.backend == "operator" and bounds.devices:
+        raise SandboxUnavailable(f"{bounds.devices[0]}: the host's devices are not shown to another kernel")
     if isolation.loopback and isolation.backend not in PRIVATE:
         raise SandboxUnavailable(f"{isolation.backend}: {NO_LOOPBACK}")
     for device in bounds.devices:
@@ -202,8 +244,9 @@ def plan(
     Raises SandboxUnavailable for what its walls cannot give.
     """
     _check(isolation, bounds)
+    operator = isolation.backend == "operator"
     compile_child()
-    sight, uid, backend = view(), pool_uid(), isolation.backend
+    sight, uid, backend = view(), GUEST_UID if operator else pool_uid(), isolation.backend
     private = backend in PRIVATE
     extra = [str(child.resolve(strict=True)), str(ENTRY.parent)]
     mine = [(os.path.realpath(path, strict=True), os.path.abspath(path)) for path in map(str, readonly)]
@@ -231,6 +274,10 @@ def plan(
         "listed": [] if private else sight.listed,
         "search": sight.search,
     }
-    in_front = backend == "bwrap" and isolation.start == "cold"
-    front = _bwrap(sight, shown, bounds, uid=uid, may_read=may_read) if in_front else []
+    front: list[str] = []
+    if operator:
+        settings |= {"host": kernel(), "limits": limits(bounds, already=0, but=NOT_IN_GVISOR)}
+        front = _operator([*shown, (ENV, ENV)], sight.links, bounds)
+    elif backend == "bwrap" and isolation.start == "cold":
+        front = _bwrap(sight, shown, bounds, uid=uid, may_read=may_read)
     return Plan(settings, (extra[0], *argv), tuple(front), uid)

@@ -15,12 +15,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluators.child.carrying import kernel, same_kernel
 from evaluators.sandbox.records import (
     FORKABLE,
     LEVEL_OF,
     LEVELS,
     NO_LOOPBACK,
     NOT_AT_L1,
+    OPERATOR,
     OWN_NETWORK,
     PRIVATE,
     UNISOLATED,
@@ -83,7 +85,10 @@ def self_test(isolation: Isolation) -> tuple[dict[str, object], dict[str, bool]]
         if ended is None or ended.code != 0:
             raise SandboxUnavailable(f"self-test did not run: {probe.log()[-300:].decode(errors='replace')}")
         findings: dict[str, bool] = json.loads(answer)
-        return probe.walls, {**findings, "nobody_came": known.nobody_came()}
+        findings["nobody_came"] = known.nobody_came()
+        if "kernel" in probe.walls:
+            findings["own_kernel"] = not same_kernel(kernel(), probe.walls["kernel"])
+        return probe.walls, findings
 
 
 def open_walls(level: str, findings: Mapping[str, bool]) -> list[str]:
@@ -102,7 +107,8 @@ def _bwrap_version() -> str:
 def _network(level: str, *, loopback: bool) -> str:
     if level not in OWN_NETWORK:
         return "sockets refused"
-    return "own namespace, its loopback only" if loopback else "own namespace, sockets refused"
+    whose = "another kernel's" if level == "L4" else "own namespace"
+    return f"{whose}, its loopback only" if loopback else f"{whose}, sockets refused"
 
 
 def _try(backend: str, start: str, wanted: str, reasons: dict[str, str], *, loopback: bool) -> Isolation:
@@ -124,6 +130,8 @@ def _try(backend: str, start: str, wanted: str, reasons: dict[str, str], *, loop
         "self_test": findings,
         "notes": dict(reasons),
     }
+    if level == "L4":
+        details |= {"command": os.environ[OPERATOR], "guest": walls["kernel"]}
     return Isolation(level, wanted, why, backend, details, start, loopback)
 
 
@@ -137,7 +145,7 @@ def candidates(wanted: str, start: str) -> Iterator[tuple[str, str]]:
 
 
 @functools.cache
-def _reach(wanted: str, start: str, force: str, loopback: bool) -> Isolation:
+def _reach(wanted: str, start: str, force: str, loopback: bool, _operator: str) -> Isolation:
     reasons: dict[str, str] = {}
     for backend, how in candidates(wanted, start):
         name = f"{how} {backend}"
@@ -170,4 +178,4 @@ def reach(wanted: str = "L3", *, start: str = "cold", loopback: bool = False) ->
     if wanted not in LEVELS:
         what = "L0 is no isolation and refused" if wanted == "L0" else f"unknown isolation level {wanted!r}"
         raise ValueError(f"{what}: expected one of {', '.join(LEVELS)}")
-    return _reach(wanted, start, os.environ.get(FORCE, ""), loopback)
+    return _reach(wanted, start, os.environ.get(FORCE, ""), loopback, os.environ.get(OPERATOR, ""))

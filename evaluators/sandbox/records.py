@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-LEVELS = ("L3", "L2", "L1")
-"""Strongest first. L3: namespaces and a curated root. L2: Landlock, seccomp and limits in the host's own root.
+LEVELS = ("L4", "L3", "L2", "L1")
+"""Strongest first. L4: an operator's command that leads to another kernel. L3: namespaces and a curated root. L2: Landlock, seccomp and limits in the host's own root.
 L1: seccomp and limits only; the host's files can be read, so nothing that is measured there counts.
 L0, no isolation, is always refused."""
 
-LEVEL_OF = {"bwrap": "L3", "unshare": "L3", "landlock": "L2", "limits": "L1"}
+LEVEL_OF = {"operator": "L4", "bwrap": "L3", "unshare": "L3", "landlock": "L2", "limits": "L1"}
 """Backend -> level, in the order in which they are tried."""
 
 FORKABLE = ("unshare", "landlock", "limits")
 """Backends whose walls a forked process can raise by itself; bubblewrap has to start a program."""
 
-PRIVATE = ("bwrap", "unshare")
+PRIVATE = ("operator", "bwrap", "unshare")
 """Backends with a root folder and namespaces of their own."""
 
-OWN_NETWORK = ("L3",)
+OWN_NETWORK = ("L4", "L3")
 """Levels with a network namespace of their own."""
+
+OPERATOR = "AUTORESEARCH_SANDBOX_L4"
+"""L4 is reached only where this environment variable holds the command that leads to another kernel."""
 
 UNISOLATED = "ALLOW_UNISOLATED"
 """L1 is reached only where this environment variable is 1."""
@@ -40,10 +43,11 @@ class SandboxUnavailable(RuntimeError):
 class Isolation:
     """The level reached on this host; stored with every trial.
 
-    why_lower: empty when ``level`` is ``wanted``. backend: ``bwrap``, ``unshare`` or ``landlock``.
+    why_lower: empty when ``level`` is ``wanted``. backend: ``operator``, ``bwrap``, ``unshare`` or ``landlock``.
     start: ``cold``, a fresh interpreter for each process, or ``warm``, forked from one that has torch loaded.
     loopback: processes in one sandbox may speak TCP and UDP with each other, and with nobody else.
-    details: uid, kernel, bwrap_version, landlock_abi, seccomp_sha256, limits, network, cgroup, self_test, notes.
+    details: uid, kernel, bwrap_version, landlock_abi, seccomp_sha256, limits, network, cgroup, self_test, notes,
+    command and guest (release and version of the other kernel) at L4.
     """
 
     level: str

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from evaluators.sandbox.carriage import carry
 from evaluators.sandbox.command import BOX, Pipes, Plan, environment, plan
 from evaluators.sandbox.process import Confined
 from evaluators.sandbox.records import PRIVATE, Bounds, Isolation, SandboxUnavailable
@@ -53,6 +54,8 @@ def spawn(
             os.chown(box, decided.uid, decided.uid)
         if warm:
             pid, pidfd = (server or warm_server()).fork(decided, theirs, shout)
+        elif isolation.backend == "operator":
+            pid, pidfd = _start_carried(decided, theirs, shout)
         else:
             pid, pidfd = _start(decided, theirs, shout, environment(box or BOX, bounds.visible))
     except BaseException as error:
@@ -88,4 +91,27 @@ def _start(decided: Plan, pipes: Pipes, shout: int, variables: Mapping[str, str]
     )
     pidfd = os.pidfd_open(process.pid)
     process.returncode = 0  # Confined waits for it, for the sake of its CPU time; subprocess must not be first
+    return process.pid, pidfd
+
+
+def _start_carried(decided: Plan, pipes: Pipes, shout: int) -> tuple[int, int]:
+    """A fresh interpreter behind an operator's command. The command gets PATH and HOME of this process and no more."""
+    process = subprocess.Popen(
+        decided.carried(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd="/",
+        env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+        start_new_session=True,
+    )
+    pidfd = os.pidfd_open(process.pid)
+    process.returncode = 0  # as above
+    ends = []
+    for stream in (process.stdin, process.stdout, process.stderr):
+        assert stream is not None
+        with stream:
+            ends.append(os.dup(stream.fileno()))
+    stdin, stdout, stderr = ends
+    carry(stdin, stdout, stderr, pipes, shout)
     return process.pid, pidfd

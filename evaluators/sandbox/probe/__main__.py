@@ -25,6 +25,7 @@ import confine
 
 libc = ctypes.CDLL(None, use_errno=True)
 NEW_USER, PTRACE_ATTACH, TMPFS_SIZE = 0x10000000, 16, "size=4k"
+NO_NEW_PRIVILEGES = 39  # prctl(PR_GET_NO_NEW_PRIVS)
 READING = 1 << 2  # CAP_DAC_READ_SEARCH behind Landlock in the host's root: docs/sandbox.md
 ALLOWED = {"HOME", "TMPDIR", "PWD", "PATH", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES"}
 
@@ -149,7 +150,9 @@ def check(known: dict[str, Any]) -> dict[str, bool]:
     now, walls = status(), confine.confine()
     descriptors = set(os.listdir("/proc/self/fd"))
     private = walls["backend"] not in ("landlock", "limits")
-    held = int(now["CapEff"], 16) | int(now["CapPrm"], 16) | int(now["CapInh"], 16) | int(now["CapAmb"], 16)
+    held = 0
+    for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+        held |= int(now.get(kind, "0"), 16)
     names = {name for name in os.environ if not name.startswith("PYTHON") and not name.endswith("_NUM_THREADS")}
     return {
         "host_files": all(refused(partial(os.open, path, os.O_RDONLY)) for path in known["files"]),
@@ -166,7 +169,7 @@ def check(known: dict[str, Any]) -> dict[str, bool]:
         "mounts": refused(partial(call, libc.mount, b"x", b".", b"tmpfs", 0, TMPFS_SIZE.encode())),
         "not_root": os.getuid() != 0 and refused(partial(os.setuid, 0)),
         "capabilities": held & ~(0 if private else READING) == 0,
-        "no_new_privileges": now["NoNewPrivs"] == "1",
+        "no_new_privileges": libc.prctl(NO_NEW_PRIVILEGES, 0, 0, 0, 0) == 1,
         "seccomp": now["Seccomp"] == "2",
         "descriptors": descriptors <= {"0", "1", "2", "3"},  # the last is the listing's own
         "environment": names <= ALLOWED,
