@@ -1,10 +1,10 @@
 """Runs a command in gVisor: an operator's command for isolation level L4 (docs/sandbox.md), for root on Linux.
 
-    AUTORESEARCH_SANDBOX_L4='/usr/bin/python3 -IS CHECKOUT/scripts/runsc_kernel.py {scratch} {scratch_bytes} {shown} {links}'
+    /usr/bin/python3 -IS CHECKOUT/scripts/runsc_kernel.py {scratch} {scratch_bytes} {shown} {links}
 
-Arguments: scratch folder, its bytes, what to show as JSON ([[source, place] ...], an empty source hides what lies there),
-links as JSON ([[place, target] ...]), then the command. Only ``runsc`` and Python's standard library are needed. All that
-is made lies in a tmpfs that only this process and its children see, so nothing is left however it ends.
+Arguments: scratch folder, its bytes, what to show as JSON (pairs of source and place; an empty source hides what lies at
+the place), links as JSON (pairs of place and target), then the command. Only ``runsc`` and Python's standard library are
+needed. All that is made lies in a tmpfs that only this process and its children see: nothing is left however it ends.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def main() -> None:
     }
     with open(f"{STAND}/bundle/config.json", "w", encoding="utf-8") as file:
         json.dump(bundle, file)
-    os.execvp(RUNSC[0], [*RUNSC, "run", "--bundle", f"{STAND}/bundle", "sandbox"])  # noqa: S606, S607
+    os.execvp(RUNSC[0], [*RUNSC, "run", "--bundle", f"{STAND}/bundle", "sandbox"])  # noqa: S606
 
 
 if __name__ == "__main__":

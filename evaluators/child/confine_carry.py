@@ -1,9 +1,8 @@
 """Beginning of a sandbox behind an operator's command (L4), which passes on standard input, output and error only.
 
-Started as ``COMMAND... python -sSB confine_carry.py SETTINGS CHILD ARG...`` by ``evaluators.sandbox``, as root of a kernel
-that is not the host's. It forks; the fork gets
-the usual four pipes and becomes keeper and runner (confine.py), this process carries them (carrying.py), and
-``evaluators.sandbox.carriage`` is the other end.
+Started as ``COMMAND... python -sSB confine_carry.py SETTINGS CHILD ARG...`` by ``evaluators.sandbox``, as root of a
+kernel that is not the host's. It forks; the fork gets the usual four pipes and becomes keeper and runner (confine.py),
+this process carries them (carrying.py), and ``evaluators.sandbox.carriage`` is the other end.
 """
 
 from __future__ import annotations
