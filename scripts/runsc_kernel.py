@@ -2,9 +2,9 @@
 
     /usr/bin/python3 -IS CHECKOUT/scripts/runsc_kernel.py {scratch} {scratch_bytes} {shown} {links}
 
-Arguments: scratch folder, its bytes, what to show as JSON (pairs of source and place; an empty source hides what lies at
-the place), links as JSON (pairs of place and target), then the command. Only ``runsc`` and Python's standard library are
-needed. All that is made lies in a tmpfs that only this process and its children see: nothing is left however it ends.
+Arguments: scratch folder, its bytes, what to show as JSON (pairs of source and place; an empty source hides what lies
+at the place), links as JSON (pairs of place and target), then the command. Only ``runsc`` and Python's standard library
+are needed. All that is made lies in a tmpfs of this process's own: nothing is left however it ends.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import sys
 
 STAND = "/run/autoresearch-runsc"
-NEW_MOUNTS, NOSUID, NODEV, RECURSIVE, PRIVATE = 0x20000, 2, 4, 0x4000, 0x40000
+NEW_MOUNTS, NEW_NET, NOSUID, NODEV, RECURSIVE, PRIVATE = 0x20000, 0x40000000, 2, 4, 0x4000, 0x40000
 CAPABILITIES = ["CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"]
 RUNSC = ["runsc", f"--root={STAND}/state", "--network=none", "--platform=ptrace", "--ignore-cgroups", "--overlay=false"]
 libc = ctypes.CDLL(None, use_errno=True)
@@ -28,9 +28,9 @@ def check(result: int, call: str) -> None:
 
 
 def own_folder() -> None:
-    """A tmpfs at STAND in a mount namespace of this process's own."""
+    """A tmpfs at STAND that nobody else sees. runsc's control socket needs a network namespace to be as private."""
     os.makedirs(STAND, mode=0o700, exist_ok=True)
-    check(libc.unshare(NEW_MOUNTS), "unshare")
+    check(libc.unshare(NEW_MOUNTS | NEW_NET), "unshare")
     check(libc.mount(b"none", b"/", b"", ctypes.c_ulong(RECURSIVE | PRIVATE), None), "mount")
     flags = ctypes.c_ulong(NOSUID | NODEV)
     check(libc.mount(b"tmpfs", STAND.encode(), b"tmpfs", flags, b"mode=0700,size=16m"), "mount")
@@ -74,7 +74,7 @@ def main() -> None:
     }
     with open(f"{STAND}/bundle/config.json", "w", encoding="utf-8") as file:
         json.dump(bundle, file)
-    os.execvp(RUNSC[0], [*RUNSC, "run", "--bundle", f"{STAND}/bundle", "sandbox"])  # noqa: S606
+    os.execvp(RUNSC[0], [*RUNSC, "run", "--bundle", f"{STAND}/bundle", f"sandbox-{os.getpid()}"])  # noqa: S606
 
 
 if __name__ == "__main__":

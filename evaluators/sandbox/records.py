@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 LEVELS = ("L4", "L3", "L2", "L1")
-"""Strongest first. L4: another kernel, by an operator's command. L3: namespaces and a curated root. L2: Landlock, seccomp
-and limits in the host's own root. L1: seccomp and limits only; the host's files can be read, so nothing that is measured
-there counts. L0, no isolation, is always refused."""
+"""Strongest first. L4: another kernel, by an operator's command. L3: namespaces and a curated root. L2: Landlock,
+seccomp and limits in the host's own root. L1: seccomp and limits only; the host's files can be read, so nothing that is
+measured there counts. L0, no isolation, is always refused."""
 
 LEVEL_OF = {"operator": "L4", "bwrap": "L3", "unshare": "L3", "landlock": "L2", "limits": "L1"}
 """Backend -> level, in the order in which they are tried."""
