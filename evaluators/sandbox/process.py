@@ -210,7 +210,8 @@ class Confined:
     def _account(self) -> None:
         """The keeper is gone and all below it: take the outermost process's status and the final figures."""
         cpu, code = self._seen.cpu, -1
-        _readable(self._pidfd, GRACE_SECONDS)
+        if not _readable(self._pidfd, CLEAN_SECONDS):  # an operator's command that outlives what it has started
+            tree.kill(tree.sample(self.pid).pids)
         with contextlib.suppress(ChildProcessError):  # a warm server's child, or a host process that ignores SIGCHLD
             _pid, status, used = os.wait4(self.pid, 0)
             cpu, code = max(cpu, used.ru_utime + used.ru_stime), os.waitstatus_to_exitcode(status)
