@@ -4,7 +4,7 @@
 
 Arguments: scratch folder, its bytes, what to show as JSON (pairs of source and place; an empty source hides what lies
 at the place), links as JSON (pairs of place and target), then the command. Only ``runsc`` and Python's standard library
-are needed. All that is made lies in a tmpfs of this process's own: nothing is left however it ends.
+are needed. All that is made lies in a tmpfs of this process's own: however it ends, only its empty folder is left.
 """
 
 from __future__ import annotations
