@@ -12,12 +12,14 @@ from django.db import close_old_connections, connection
 
 from evaluators import sandbox
 from evaluators.harness.identity import fingerprint
+from evaluators.sandbox.records import OPERATOR
 from trials.services import workers
 from trials.services.workers import Capability
 
 logger = logging.getLogger(__name__)
 SPEAK_SECONDS = 5.0
-WANTED_LEVEL = "L3"
+WANTED_LEVEL = "L4" if os.environ.get(OPERATOR) else "L3"
+"""Another kernel is wanted where an operator has named a command that leads to one."""
 KINDS = ("cpu",)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 GIB = 1 << 30
+LOOPBACK_LEVEL = "L3"
+"""The least that has a network namespace of its own: a profile whose ``settings.loopback`` is true needs it."""
 
 
 class Capable(Protocol):
@@ -38,7 +40,8 @@ def needs_of(profile: dict[str, Any], minimum_level: str) -> Needs:
     """From a campaign's frozen profile; one that was frozen before these fields existed asks for one device."""
     device = str(profile["device"])
     memory = profile["limits"]["memory_bytes"] if device == "cpu" else profile.get("device_memory_bytes", 0)
-    return Needs(device, int(profile.get("devices", 1)), int(memory), minimum_level)
+    level = max(minimum_level, LOOPBACK_LEVEL) if profile.get("settings", {}).get("loopback") else minimum_level
+    return Needs(device, int(profile.get("devices", 1)), int(memory), level)
 
 
 def misfit(worker: Capable, needs: Needs) -> str:

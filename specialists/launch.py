@@ -21,7 +21,7 @@ from trials.models import Campaign
 from trials.services import campaigns, submissions
 from trials.vocab import CampaignState, KeepRule, LineagePolicy
 
-LEVELS = ("L2", "L3")
+LEVELS = ("L2", "L3", "L4")
 MAX_TRIALS, MAX_SLOTS, MAX_HOURS = 1_000_000, 512, 24.0 * 365
 BASELINE_ROLE = "baseline"
 #: Keep rules that measure again whatever improves; that proves nothing where the score is a script's own word.

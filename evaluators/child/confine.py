@@ -20,6 +20,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
+from carrying import kernel
 from confine_kernel import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_DUMPABLE,
@@ -29,11 +30,12 @@ from confine_kernel import (
     set_limits,
 )
 from confine_landlock import restrict
-from confine_reaper import keep, remove, sweep_descendants, sweep_namespace, tell
+from confine_reaper import keep, remove, sweep_descendants, sweep_namespace, sweep_user, tell
 from confine_rooms import furnish, leave
 from confine_seccomp import install, program
 
 IN_HOST_ROOT = ("landlock", "limits")
+OPERATOR = "operator"  # behind another kernel, with what its command shows
 WRITABLE_DEVICES = ("/dev/null", "/dev/zero", "/dev/full")
 FAULT = 125  # exit code when a wall could not be built
 _report: dict[str, object] = {}
@@ -42,7 +44,7 @@ _report: dict[str, object] = {}
 class Settings(NamedTuple):
     """What the parent decided; made by ``evaluators.sandbox.command`` and passed as JSON."""
 
-    backend: str  # bwrap | unshare | landlock | limits
+    backend: str  # bwrap | unshare | landlock | limits | operator
     pipes: Sequence[int]  # frames in, protocol out, channel to the worker, lifeline
     uid: int  # become this uid; -1: stay
     gid: int
@@ -52,7 +54,10 @@ class Settings(NamedTuple):
     scratch_bytes: int
     shown: list[list[str]]  # (source, place) for the unshare backend
     links: list[list[str]]
-    devices: list[str]
+    devices: list[str]  # shown, for the unshare backend
+    driven: list[str]  # those of them that a recipe may drive
+    visible: str  # CUDA_VISIBLE_DEVICES
+    loopback: bool  # in its own network namespace
     read: list[str]  # Landlock
     listed: list[str]
     search: list[str]  # appended to sys.path
@@ -77,11 +82,15 @@ def _die_with(parent: int) -> None:
 
 def _become_keeper(settings: Settings) -> None:
     """Reach the process that is to be the keeper: behind namespaces where the backend has them."""
+    if settings.backend == OPERATOR:
+        with contextlib.suppress(OSError):  # gVisor: orphans go to the process that carries then
+            prctl(PR_SET_CHILD_SUBREAPER, 1)
+        return
     if settings.backend in IN_HOST_ROOT:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         return
     if settings.backend == "unshare":
-        leave()
+        leave(loopback=settings.loopback)
         first = os.fork()
         if first:
             for pipe in settings.pipes:
@@ -108,7 +117,8 @@ def _keep(settings: Settings, runner: int) -> NoReturn:
     os.close(protocol)
     code = FAULT
     try:
-        sweep = sweep_descendants if settings.backend in IN_HOST_ROOT else sweep_namespace
+        ways = {OPERATOR: sweep_user, **dict.fromkeys(IN_HOST_ROOT, sweep_descendants)}
+        sweep = ways.get(settings.backend, sweep_namespace)
         keep(runner, lifeline=lifeline, channel=channel, uid=settings.uid, sweep=sweep)
         if settings.backend in IN_HOST_ROOT:
             remove(settings.scratch)
@@ -120,13 +130,14 @@ def _keep(settings: Settings, runner: int) -> NoReturn:
 def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
     """Runner: give up what is left, limit, lock. Returns the report."""
     private_root = settings.backend not in IN_HOST_ROOT
-    if not private_root:
+    if settings.backend in (*IN_HOST_ROOT, OPERATOR):
         drop_privileges(settings.uid, settings.gid, may_read=settings.may_read)
     _die_with(keeper)
     prctl(PR_SET_DUMPABLE, 1)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")  # when the host runs out of memory, the recipe goes first
     os.umask(0o022)
+    guest = {"kernel": kernel()} if settings.backend == OPERATOR else {}
     os.chdir(settings.scratch)
     frames, protocol, _channel, lifeline = settings.pipes
     os.close(lifeline)
@@ -143,10 +154,17 @@ def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
             listed=settings.listed,
             written=[settings.scratch],
             devices=WRITABLE_DEVICES,
+            driven=settings.driven,
+            tcp=settings.loopback,
         )
     if version == 0 and settings.backend == "landlock":
         raise OSError("this kernel has no Landlock")
-    code = program(private_root=private_root, signal_scope=private_root or version >= 6, pid=os.getpid())
+    code = program(
+        private_root=private_root,
+        signal_scope=private_root or version >= 6,
+        loopback=settings.loopback,
+        pid=os.getpid(),
+    )
     install(code)
     return {
         "backend": settings.backend,
@@ -154,7 +172,9 @@ def _raise_walls(settings: Settings, keeper: int) -> dict[str, object]:
         "landlock_abi": version,
         "seccomp": code.hex(),
         "limits": settings.limits,
+        "loopback": settings.loopback,
         "scratch": settings.scratch,
+        **guest,
     }
 
 

@@ -5,9 +5,11 @@ Standard library only; every function raises OSError with the name of the call w
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
+import struct
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -21,6 +23,7 @@ CAP_DAC_READ_SEARCH = 2
 SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 SYS_MOUNT_SETATTR = 442
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 AT_FDCWD = -100
 AT_RECURSIVE = 0x8000
 MOUNT_ATTR_LOCKED_DOWN = 0x1 | 0x2 | 0x4  # read-only, no set-uid, no devices
@@ -68,7 +71,8 @@ def drop_privileges(uid: int, gid: int, *, may_read: bool) -> None:
     curated root bounds what can be read. It is lost at the next exec, because the bounding set is empty.
     """
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    with contextlib.suppress(OSError):  # gVisor has no ambient capabilities
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     for capability in range(64):
         try:
             prctl(PR_CAPBSET_DROP, capability)
@@ -112,6 +116,21 @@ def lock_down_mounts(path: str) -> None:
 def unshare(flags: int) -> None:
     """unshare(2)."""
     check(libc.unshare(flags), "unshare")
+
+
+def name_host(name: str) -> None:
+    """sethostname(2)."""
+    check(libc.sethostname(name.encode(), ctypes.c_size_t(len(name))), "sethostname")
+
+
+def raise_loopback() -> None:
+    """Bring up ``lo`` in this network namespace (netdevice(7)); its addresses come with it."""
+    descriptor = check(libc.socket(2, 1, 0), "socket")
+    try:
+        request = struct.pack("16sh14x", b"lo", IFF_UP)
+        check(libc.ioctl(descriptor, ctypes.c_ulong(SIOCSIFFLAGS), request), "ioctl(SIOCSIFFLAGS)")
+    finally:
+        os.close(descriptor)
 
 
 def set_limits(limits: dict[str, int]) -> None:

@@ -50,17 +50,26 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
         os.close(place)
 
 
-def restrict(*, read: Iterable[str], listed: Iterable[str], written: Iterable[str], devices: Iterable[str]) -> int:
+def restrict(
+    *,
+    read: Iterable[str],
+    listed: Iterable[str],
+    written: Iterable[str],
+    devices: Iterable[str],
+    driven: Iterable[str],
+    tcp: bool,
+) -> int:
     """Confine this thread and all that it starts; returns the ABI version used, 0 when there is no Landlock.
 
     read: trees that may be read and executed. listed: folders whose names may be listed. written: trees in which
-    everything but devices may be made. devices: files that may be read and written.
+    everything but devices may be made. devices: files that may be read and written. driven: those that may be
+    controlled (ioctl) as well. tcp: whether TCP may be used; the network namespace bounds it then.
     """
     version = abi()
     if version == 0:
         return 0
     handled = (1 << FILE_RIGHTS.get(version, 16)) - 1
-    everything = _Ruleset(handled, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
+    everything = _Ruleset(handled, 3 if version >= 4 and not tcp else 0, 3 if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     ruleset = check(libc.syscall(CREATE, ctypes.byref(everything), ctypes.c_size_t(size), 0), "landlock_create_ruleset")
     try:
@@ -72,6 +81,8 @@ def restrict(*, read: Iterable[str], listed: Iterable[str], written: Iterable[st
             _allow(ruleset, path, handled & ~DEVICE_RIGHTS)
         for path in devices:
             _allow(ruleset, path, handled & (READ_FILE | WRITE_FILE | TRUNCATE))
+        for path in driven:
+            _allow(ruleset, path, handled & (READ_FILE | WRITE_FILE | TRUNCATE | IOCTL_DEV))
         check(libc.syscall(RESTRICT, ruleset, 0), "landlock_restrict_self")
     finally:
         os.close(ruleset)

@@ -64,6 +64,33 @@ def sweep_namespace(_uid: int) -> dict[int, int]:
     return _reap_all()
 
 
+def _strike(uid: int) -> None:
+    """SIGKILL every process of a uid at once."""
+    killer = os.fork()
+    if killer == 0:
+        os.setgroups([])
+        os.setresuid(uid, uid, uid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+        os._exit(0)
+
+
+def sweep_user(uid: int) -> dict[int, int]:
+    """Subreaper in another kernel, where the uid belongs to the recipe alone: strike until no child is left. What that
+    kernel shows in /proc is not relied upon."""
+    found: dict[int, int] = {}
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            _strike(uid)
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                found[pid] = status
+            select.select([], [], [], 0.001)
+    return found
+
+
 def sweep_descendants(uid: int) -> dict[int, int]:
     """Subreaper: kill the tree. With a uid of its own (root's workers) in one stroke, else pass by pass.
 
@@ -71,13 +98,7 @@ def sweep_descendants(uid: int) -> dict[int, int]:
     process limit bounds how many there are.
     """
     if uid >= 0:
-        killer = os.fork()
-        if killer == 0:
-            os.setgroups([])
-            os.setresuid(uid, uid, uid)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(-1, signal.SIGKILL)
-            os._exit(0)
+        _strike(uid)
     found: dict[int, int] = {}
     while True:
         found.update(_reap())

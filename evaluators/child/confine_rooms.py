@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from confine_kernel import lock_down_mounts, mount, pivot_root, unmount, unshare
+from confine_kernel import lock_down_mounts, mount, name_host, pivot_root, raise_loopback, unmount, unshare
 
 NEW_MOUNTS, NEW_CGROUP, NEW_UTS, NEW_IPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEW_USER, NEW_PID, NEW_NET = 0x10000000, 0x20000000, 0x40000000
@@ -18,21 +18,24 @@ INODES = 4096
 OLD, NEW = "/oldroot", "/newroot"
 
 
-def leave() -> None:
+def leave(*, loopback: bool) -> None:
     """Enter fresh namespaces. The process id namespace begins with the next child. One thread only.
+
+    loopback: bring up the new network namespace's only interface.
 
     A privileged process needs no user namespace (its uid is dropped later); any other gets one in which it keeps its
     own ids, so that the files it makes are its own.
     """
     flags = NEW_MOUNTS | NEW_CGROUP | NEW_UTS | NEW_IPC | NEW_PID | NEW_NET
     uid, gid = os.getuid(), os.getgid()
-    if uid == 0:
-        unshare(flags)
-        return
-    unshare(flags | NEW_USER)
+    unshare(flags if uid == 0 else flags | NEW_USER)
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-            file.write(text)
+        if uid != 0:
+            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                file.write(text)
+    name_host("sandbox")
+    if loopback:
+        raise_loopback()
 
 
 def _place(path: str, *, folder: bool) -> None:

@@ -17,9 +17,12 @@ AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 COLUMN = {"x86_64": 0, "aarch64": 1}
 EPERM, ENOSYS = 1, 38
 ALLOW, ERRNO, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
-LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_ANY_BIT, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 X32_BIT = 0x40000000
 SIGCHLD = 17
+UNIX, INET, INET6, NETLINK = 1, 2, 10, 16
+STREAM, DATAGRAM, NETLINK_ROUTE = 1, 2, 0
+IP = (0, 6, 17)  # the default of the kind, TCP, UDP
 NEW_NAMESPACES = 0x7E020000
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 
@@ -100,16 +103,29 @@ def _never(argument: int, values: tuple[int, ...]) -> list[bytes]:
     return [_low(argument), *tests, _op(RETURN, ALLOW), _op(RETURN, ERRNO | EPERM)]
 
 
-def _by_argument(*, private_root: bool) -> list[bytes]:
+def _loopback() -> list[bytes]:
+    """socket(2) in a network namespace that has only a loopback: Unix, TCP and UDP, and the routing socket by which
+    getifaddrs(3) lists interfaces; raw sockets and rarer protocols stay shut."""
+    refuse, allow = _op(RETURN, ERRNO | EPERM), _op(RETURN, ALLOW)
+    protocol, route = _only(2, IP), _only(2, (NETLINK_ROUTE,))
+    kind = [_low(1), _op(AND, 0xF), _op(JUMP_EQUAL, STREAM, 1, 0), _op(JUMP_EQUAL, DATAGRAM, 0, len(protocol))]
+    internet = kind + protocol
+    body = [_low(0), _op(JUMP_EQUAL, UNIX, 0, 1), allow, _op(JUMP_EQUAL, NETLINK, 0, len(route)), *route]
+    return [*body, _op(JUMP_EQUAL, INET, 1, 0), _op(JUMP_EQUAL, INET6, 0, len(internet)), *internet, refuse]
+
+
+def _by_argument(*, private_root: bool, loopback: bool) -> list[bytes]:
     """Calls that are refused for some of their arguments only."""
     refuse, allow = _op(RETURN, ERRNO | EPERM), _op(RETURN, ALLOW)
     pairs = _only(0, (1,))
-    if private_root:
+    if loopback:
+        sockets = _loopback()
+    elif private_root:
         sockets = _only(0, (1,))  # AF_UNIX: nobody else listens in this root and this network namespace
     else:
         # No socket by path (a database may listen there); a datagram pair could be addressed to one, a stream cannot.
         sockets = [refuse]
-        kind = [_low(1), _op(0x54, 0xF), _op(JUMP_EQUAL, 1, 1, 0), refuse, allow]
+        kind = [_low(1), _op(AND, 0xF), _op(JUMP_EQUAL, 1, 1, 0), refuse, allow]
         pairs = [_low(0), _op(JUMP_EQUAL, 1, 1, 0), refuse, *kind]
     return [
         _on((41, 198), sockets),
@@ -128,11 +144,12 @@ def _by_argument(*, private_root: bool) -> list[bytes]:
     ]  # fmt: skip
 
 
-def program(*, private_root: bool, signal_scope: bool, pid: int) -> bytes:
+def program(*, private_root: bool, signal_scope: bool, loopback: bool, pid: int) -> bytes:
     """The filter as packed ``struct sock_filter``, for this machine.
 
     private_root: the process has its own root and network namespace (L3). signal_scope: Landlock or a pid namespace
-    keeps signals inside. pid: the process that the filter is for, used only when neither does.
+    keeps signals inside. loopback: that network namespace has one. pid: the process that the filter is for, used only
+    when nothing keeps signals inside.
     """
     kill = _op(RETURN, KILL_PROCESS)
     code = [_op(LOAD, 4), _op(JUMP_EQUAL, AUDIT_ARCH[MACHINE], 1, 0), kill, _op(LOAD, 0)]
@@ -144,7 +161,7 @@ def program(*, private_root: bool, signal_scope: bool, pid: int) -> bytes:
         code += [_on(numbers, _only(0, (0, pid))) for numbers in SIGNALS.values()]
     code += [_on(numbers, [_op(RETURN, ERRNO | EPERM)]) for numbers in refused.values()]
     code += [_on(numbers, [_op(RETURN, ERRNO | ENOSYS)]) for numbers in MISSING.values()]
-    code += _by_argument(private_root=private_root)
+    code += _by_argument(private_root=private_root, loopback=loopback)
     code.append(_op(RETURN, ALLOW))
     return b"".join(code)
 

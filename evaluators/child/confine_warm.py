@@ -147,6 +147,7 @@ def main() -> None:
     if wanted is not None:
         sandbox, argv = wanted
         os.environ.update(HOME=sandbox.scratch, TMPDIR=sandbox.scratch, PWD=sandbox.scratch)
+        os.environ["CUDA_VISIBLE_DEVICES"] = sandbox.visible
         confine.become(sandbox, argv)
 
 

@@ -7,17 +7,29 @@ import functools
 import itertools
 import json
 import os
+import shlex
 import shutil
+import stat
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluators.sandbox.records import PRIVATE, Bounds, SandboxUnavailable
+from evaluators.child.carrying import kernel
+from evaluators.sandbox.records import NO_LOOPBACK, OPERATOR, PRIVATE, Bounds, Isolation, SandboxUnavailable
 from evaluators.sandbox.view import DEVICES, ENTRY, View, open_to_others, view
 
 BOX = "/box"
+HOSTS = Path(__file__).resolve().with_name("hosts")
+"""Names of the loopback: without any, programs ask a name server that is not there."""
+
+ENV = "/usr/bin/env"
+CARRY = ENTRY.with_name("confine_carry.py")
+NOT_IN_GUEST = frozenset({"MSGQUEUE", "CPU"})
+"""Limits that gVisor does not know (the filter refuses message queues everywhere), or counts by a clock that runs on
+while the host is busy with others (CPU time is watched from outside)."""
 OPEN_FILES = 512
+GUEST_UID = 61_000  # in another kernel, where nobody else is
 UID_BASE, UIDS = 0x7000_0000, 1 << 28
 SLOTS = 64
 _slots = itertools.count()
@@ -54,8 +66,8 @@ def pool_uid() -> int:
     return int(first + count - half + number % half)
 
 
-def environment(scratch: str) -> dict[str, str]:
-    """The child's whole environment: the same on every host but for the scratch path."""
+def environment(scratch: str, visible: str = "") -> dict[str, str]:
+    """The child's whole environment: the same on every host but for the scratch path. visible: GPUs, for CUDA."""
     threads = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
     return {
         "HOME": scratch,
@@ -70,13 +82,14 @@ def environment(scratch: str) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
-        "CUDA_VISIBLE_DEVICES": "",
+        "CUDA_VISIBLE_DEVICES": visible,
     } | {f"{name}_NUM_THREADS": "1" for name in threads}
 
 
-def limits(bounds: Bounds, *, already: int) -> dict[str, int]:
-    """rlimits of each process in the sandbox, by name. already: processes of the same uid outside of it."""
-    return {
+def limits(bounds: Bounds, *, already: int, but: frozenset[str] = frozenset()) -> dict[str, int]:
+    """rlimits of each process in the sandbox, by name. already: processes of the same uid outside of it. but: names of
+    limits to leave out."""
+    found = {
         "AS": bounds.memory_bytes,
         "CPU": int(bounds.cpu_seconds) + 2,
         "FSIZE": bounds.scratch_bytes,
@@ -86,6 +99,8 @@ def limits(bounds: Bounds, *, already: int) -> dict[str, int]:
         "MEMLOCK": 0,
         "MSGQUEUE": 0,
     }
+    left_out = but if bounds.address_space else but | {"AS"}
+    return {name: value for name, value in found.items() if name not in left_out}
 
 
 def _own_processes() -> int:
@@ -137,22 +152,39 @@ def _bwrap(sight: View, shown: Sequence[tuple[str, str]], bounds: Bounds, *, uid
         command.append("--unshare-user")
         if "--disable-userns" in bwrap_help():
             command.append("--disable-userns")
-    places = [place for place, _target in sight.links] + list(DEVICES)
+    devices = _devices(bounds)
+    places = [place for place, _target in sight.links] + devices
     for folder in _parents(shown, places):  # bubblewrap would make them for root only
         command += ["--perms", "0755", "--dir", folder]
     for source, place in shown:
         command += ["--ro-bind", source, place] if source else ["--size", "65536", "--tmpfs", place]
     for place, target in sight.links:
         command += ["--symlink", target, place]
-    for device in DEVICES:
+    for device in devices:
         command += ["--dev-bind", device, device]
     command += ["--proc", "/proc", "--perms", "0777" if uid >= 0 else "0700", "--size", str(bounds.scratch_bytes)]
     command += ["--tmpfs", BOX, "--remount-ro", "/", "--chdir", BOX, "--clearenv"]
     for place in (place for source, place in shown if not source):
         command += ["--remount-ro", place]
-    for name, value in environment(BOX).items():
+    for name, value in environment(BOX, bounds.visible).items():
         command += ["--setenv", name, value]
     return [*command, "--"]
+
+
+def _operator(shown: Sequence[tuple[str, str]], links: Sequence[tuple[str, str]], bounds: Bounds) -> list[str]:
+    """The operator's command with its placeholders filled, and the environment behind it."""
+    values = {
+        "{shown}": json.dumps(shown),
+        "{links}": json.dumps([link for link in links if not link[0].startswith("/dev/")]),
+        "{scratch}": BOX,
+        "{scratch_bytes}": str(bounds.scratch_bytes),
+        "{memory_bytes}": str(bounds.memory_bytes),
+    }
+    words = operators_command()
+    for name, value in values.items():
+        words = [word.replace(name, value) for word in words]
+    variables = environment(BOX, bounds.visible)
+    return [*words, ENV, "-i", *(f"{name}={value}" for name, value in variables.items())]
 
 
 @dataclass(frozen=True)
@@ -172,17 +204,57 @@ class Plan:
         settings = json.dumps(self.settings | {"pipes": pipes.as_tuple()})
         return [*self.front, view().python, "-sSB", str(ENTRY), settings, *self.argv]
 
+    def carried(self) -> list[str]:
+        """Command line of a start behind an operator's command, which passes on no pipes."""
+        return [*self.front, view().python, "-sSB", str(CARRY), json.dumps(self.settings), *self.argv]
+
+
+def _devices(bounds: Bounds) -> list[str]:
+    """Everything that is shown below /dev, each once."""
+    return list(dict.fromkeys((*DEVICES, *bounds.devices)))
+
+
+def operators_command() -> list[str]:
+    """The words that lead to another kernel. Raises SandboxUnavailable when there are none."""
+    try:
+        words = shlex.split(os.environ.get(OPERATOR, ""))
+    except ValueError as error:
+        raise SandboxUnavailable(f"{OPERATOR}: {error}") from error
+    if not words:
+        raise SandboxUnavailable(f"{OPERATOR} is not set: no command leads to another kernel")
+    return words
+
+
+def _check(isolation: Isolation, bounds: Bounds) -> None:
+    """Raises SandboxUnavailable for what these walls cannot give."""
+    if isolation.backend == "operator" and bounds.devices:
+        raise SandboxUnavailable(f"{bounds.devices[0]}: the host's devices are not shown to another kernel")
+    if isolation.loopback and isolation.backend not in PRIVATE:
+        raise SandboxUnavailable(f"{isolation.backend}: {NO_LOOPBACK}")
+    for device in bounds.devices:
+        if os.path.realpath(device) != device or not os.path.exists(device):
+            raise SandboxUnavailable(f"device {device!r} is not there, expected the absolute path of a device")
+        if not stat.S_ISCHR(os.stat(device).st_mode):
+            raise SandboxUnavailable(f"{device} is no character device; nothing else is shown for writing")
+
 
 def plan(
-    backend: str, bounds: Bounds, *, argv: Sequence[str], readonly: Sequence[Path], child: Path, box: str, warm: bool
+    isolation: Isolation, bounds: Bounds, *, argv: Sequence[str], readonly: Sequence[Path], child: Path, box: str
 ) -> Plan:
-    """Decide everything about one sandbox. box: its scratch folder on the host, used where the host's root is."""
+    """Decide everything about one sandbox. box: its scratch folder on the host, used where the host's root is.
+
+    Raises SandboxUnavailable for what its walls cannot give.
+    """
+    _check(isolation, bounds)
+    operator = isolation.backend == "operator"
     compile_child()
-    sight, uid = view(), pool_uid()
+    sight, uid, backend = view(), GUEST_UID if operator else pool_uid(), isolation.backend
     private = backend in PRIVATE
     extra = [str(child.resolve(strict=True)), str(ENTRY.parent)]
     mine = [(os.path.realpath(path, strict=True), os.path.abspath(path)) for path in map(str, readonly)]
-    shown = sorted({*sight.shown, *mine, *((path, path) for path in extra)}, key=lambda pair: pair[1].count("/"))
+    hosts = [(str(HOSTS), "/etc/hosts")] if isolation.loopback else []
+    everything = {*sight.shown, *mine, *hosts, *((path, path) for path in extra)}
+    shown = sorted(everything, key=lambda pair: pair[1].count("/"))
     reads = [*extra, *(source for source, _place in mine)]
     may_read = uid >= 0 and not open_to_others([sight.python, *sight.search, *reads], ancestors=not private)
     already = 0 if private or uid >= 0 else _own_processes()
@@ -196,10 +268,18 @@ def plan(
         "scratch_bytes": bounds.scratch_bytes,
         "shown": shown if backend == "unshare" else [],
         "links": sight.links if backend == "unshare" else [],
-        "devices": DEVICES,
+        "devices": _devices(bounds),
+        "driven": bounds.devices,
+        "visible": bounds.visible,
+        "loopback": isolation.loopback,
         "read": [] if private else [*sight.read, *reads],
         "listed": [] if private else sight.listed,
         "search": sight.search,
     }
-    front = () if warm or backend != "bwrap" else _bwrap(sight, shown, bounds, uid=uid, may_read=may_read)
+    front: list[str] = []
+    if operator:
+        settings |= {"host": kernel(), "limits": limits(bounds, already=0, but=NOT_IN_GUEST)}
+        front = _operator([*shown, (ENV, ENV)], sight.links, bounds)
+    elif backend == "bwrap" and isolation.start == "cold":
+        front = _bwrap(sight, shown, bounds, uid=uid, may_read=may_read)
     return Plan(settings, (extra[0], *argv), tuple(front), uid)

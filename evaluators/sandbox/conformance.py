@@ -56,7 +56,7 @@ def _try(backend: str, start: str) -> Attempt:
 
 def tree_is_gone(isolation: Isolation) -> bool:
     """Whether processes that left their parent and their session are gone soon after the sandbox is ended."""
-    with knowledge() as known, spawn(isolation, PROBE_BOUNDS, argv=["linger", known], child=PROBE) as probe:
+    with knowledge() as known, spawn(isolation, PROBE_BOUNDS, argv=["linger", known.text], child=PROBE) as probe:
         os.read(probe.stdout, 2)
         watched = []
         for pid in tree.sample(probe.pid).pids:

@@ -8,9 +8,10 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from evaluators.sandbox.carriage import carry
 from evaluators.sandbox.command import BOX, Pipes, Plan, environment, plan
 from evaluators.sandbox.process import Confined
 from evaluators.sandbox.records import PRIVATE, Bounds, Isolation, SandboxUnavailable
@@ -48,13 +49,15 @@ def spawn(
     try:
         if isolation.backend not in PRIVATE:
             box = tempfile.mkdtemp(prefix="autoresearch-box-")
-        decided = plan(isolation.backend, bounds, argv=argv, readonly=readonly, child=child, box=box, warm=warm)
+        decided = plan(isolation, bounds, argv=argv, readonly=readonly, child=child, box=box)
         if box and decided.uid >= 0:
             os.chown(box, decided.uid, decided.uid)
         if warm:
             pid, pidfd = (server or warm_server()).fork(decided, theirs, shout)
+        elif isolation.backend == "operator":
+            pid, pidfd = _start_carried(decided, theirs, shout)
         else:
-            pid, pidfd = _start(decided, theirs, shout, box or BOX)
+            pid, pidfd = _start(decided, theirs, shout, environment(box or BOX, bounds.visible))
     except BaseException as error:
         for descriptor in (*ours, *theirs.as_tuple(), shout):
             os.close(descriptor)
@@ -70,7 +73,7 @@ def spawn(
     return confined
 
 
-def _start(decided: Plan, pipes: Pipes, shout: int, scratch: str) -> tuple[int, int]:
+def _start(decided: Plan, pipes: Pipes, shout: int, variables: Mapping[str, str]) -> tuple[int, int]:
     """A fresh interpreter: its process id and a descriptor of it.
 
     No preexec_fn: between fork and exec of a threaded process only C code may run. The walls are raised by the started
@@ -82,10 +85,33 @@ def _start(decided: Plan, pipes: Pipes, shout: int, scratch: str) -> tuple[int, 
         stdout=subprocess.DEVNULL,
         stderr=shout,
         cwd="/",
-        env=environment(scratch),
+        env=variables,
         pass_fds=pipes.as_tuple(),
         start_new_session=True,
     )
     pidfd = os.pidfd_open(process.pid)
     process.returncode = 0  # Confined waits for it, for the sake of its CPU time; subprocess must not be first
+    return process.pid, pidfd
+
+
+def _start_carried(decided: Plan, pipes: Pipes, shout: int) -> tuple[int, int]:
+    """A fresh interpreter behind an operator's command. The command gets PATH and HOME of this process and no more."""
+    process = subprocess.Popen(
+        decided.carried(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd="/",
+        env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+        start_new_session=True,
+    )
+    pidfd = os.pidfd_open(process.pid)
+    process.returncode = 0  # as above
+    ends = []
+    for stream in (process.stdin, process.stdout, process.stderr):
+        assert stream is not None
+        with stream:
+            ends.append(os.dup(stream.fileno()))
+    stdin, stdout, stderr = ends
+    carry(stdin, stdout, stderr, pipes, shout)
     return process.pid, pidfd

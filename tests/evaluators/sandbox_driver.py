@@ -7,13 +7,17 @@ Arguments: backend, start (cold or warm), and a JSON list of [name of the act, w
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import select
 import socket
+import struct
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from evaluators.sandbox import Bounds, Isolation, spawn
@@ -22,6 +26,7 @@ from evaluators.sandbox.warm import WarmServer
 
 HOSTILE = Path(__file__).resolve().parent / "hostile"
 CHECKOUT = HOSTILE.parents[2]
+OF_DRIVER = ("kill_after", "loopback")
 
 
 def of_sandbox(token: str) -> list[int]:
@@ -35,9 +40,22 @@ def of_sandbox(token: str) -> list[int]:
     return found
 
 
+def own_addresses() -> list[str]:
+    """The host's addresses on its interfaces, but for the loopback's."""
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for _index, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):
+                answer = fcntl.ioctl(any_socket, 0x8915, struct.pack("256s", name.encode()))  # SIOCGIFADDR
+                found.append(socket.inet_ntoa(answer[20:24]))
+    return [address for address in found if not address.startswith("127.")]
+
+
 def knowledge(folder: str, listeners: list[socket.socket]) -> dict[str, object]:
     """Everything that a well informed attacker may know, with real sockets behind it."""
-    tcp = socket.create_server(("127.0.0.1", 0))
+    tcp, everywhere = socket.create_server(("127.0.0.1", 0)), socket.create_server(("", 0))
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind(("127.0.0.1", 0))
     unix, datagram = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     abstract = socket.socket(socket.AF_UNIX)
     unix.bind(f"{folder}/socket")
@@ -45,7 +63,7 @@ def knowledge(folder: str, listeners: list[socket.socket]) -> dict[str, object]:
     abstract.bind(f"\0hostile-{os.getpid()}")
     for listener in (unix, abstract):
         listener.listen()
-    listeners += [tcp, unix, datagram, abstract]
+    listeners += [tcp, everywhere, udp, unix, datagram, abstract]
     own = Path(folder, "own")
     own.write_text("mine")
     os.chmod(folder, 0o777)
@@ -53,6 +71,9 @@ def knowledge(folder: str, listeners: list[socket.socket]) -> dict[str, object]:
     return {
         "parent": os.getpid(),
         "port": tcp.getsockname()[1],
+        "everywhere": everywhere.getsockname()[1],
+        "datagrams": udp.getsockname()[1],
+        "addresses": own_addresses(),
         "socket": f"{folder}/socket",
         "datagram": f"{folder}/datagram",
         "abstract": f"hostile-{os.getpid()}",
@@ -69,8 +90,9 @@ def run(
     """One act in one sandbox."""
     usual = {"wall_seconds": 10, "cpu_seconds": 10, "memory_bytes": 1 << 29, "scratch_bytes": 1 << 20}
     token = f"hostile-{act}-{time.monotonic_ns()}"
-    limits = Bounds(**{**usual, **{key: value for key, value in bounds.items() if key != "kill_after"}})
-    with spawn(isolation, limits, argv=[act, json.dumps(known), token], child=HOSTILE, server=server) as box:
+    limits = Bounds(**{**usual, **{key: value for key, value in bounds.items() if key not in OF_DRIVER}})
+    walls = replace(isolation, loopback=bool(bounds.get("loopback")))
+    with spawn(walls, limits, argv=[act, json.dumps(known), token], child=HOSTILE, server=server) as box:
         if "send" in known:
             os.write(box.stdin, bytes(known["send"]))
         os.close(box.stdin)
@@ -123,7 +145,9 @@ def main() -> None:
         served = server.pid == known.get("server", 0)
         server.close()
         after = len(os.listdir("/proc/self/fd"))
-        end = {"act": "end", "left": left, "leaked_descriptors": after - before, "served_by_one": served}
+        reached = len(select.select(listeners, [], [], 0)[0])
+        counted = {"leaked_descriptors": after - before, "served_by_one": served, "reached": reached}
+        end = {"act": "end", "left": left, **counted}
         print(json.dumps(end), flush=True)
 
 

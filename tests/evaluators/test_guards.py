@@ -23,7 +23,7 @@ from evaluators.sandbox.reach import self_test
 from evaluators.sandbox.records import Isolation
 server = warm.WarmServer(preload=["json"])
 start.warm_server = lambda: server
-isolation = Isolation("", "", "", sys.argv[1], start=sys.argv[2])
+isolation = Isolation("", "", "", sys.argv[1], start=sys.argv[2], loopback="loopback" in sys.argv)
 _, checks = self_test(isolation)
 if "tree_gone" in sys.argv:
     checks["tree_gone"] = tree_is_gone(isolation)
@@ -40,12 +40,15 @@ GUARDS = [
     ("unshare cold", CONFINE, "    set_limits(settings.limits)\n", "", "process_limit"),
     ("landlock warm", CONFINE, "    set_limits(settings.limits)\n", "", "file_size"),
     ("unshare warm", KERNEL, "    prctl(PR_SET_NO_NEW_PRIVS, 1)\n", "", "landlock_restrict_self"),
-    ("unshare cold", START, "env=environment(scratch)", "env={**os.environ, **environment(scratch)}", "environment"),
+    ("unshare cold", START, "env=variables", "env={**os.environ, **variables}", "environment"),
     ("unshare warm", WARM, "    os.closerange(lowest, MOST_DESCRIPTORS)\n", "", "descriptors"),
     ("unshare cold", "evaluators/child/confine_rooms.py", "NEW_PID | NEW_NET", "NEW_NET", "outermost process ended"),
     ("unshare cold", "evaluators/child/confine_seccomp.py", '"unshare": (272, 97), ', "", "new_namespaces"),
 ]  # fmt: skip
-AS_ROOT = [("landlock cold", KERNEL, "        os.setresuid(uid, uid, uid)\n", "", "Permission denied")]
+AS_ROOT = [
+    ("landlock cold", KERNEL, "        os.setresuid(uid, uid, uid)\n", "", "Permission denied"),
+    ("unshare cold loopback", "evaluators/child/confine_rooms.py", "NEW_PID | NEW_NET", "NEW_PID", "nobody_came"),
+]
 
 
 @pytest.mark.parametrize(("way", "file", "guard", "instead", "named"), GUARDS + (AS_ROOT if os.getuid() == 0 else []))
@@ -77,7 +80,7 @@ def test_a_guard_that_is_off_is_named(
 
 
 def test_every_way_of_this_host_passes_its_conformance_run() -> None:
-    attempts = conformance("L2")
+    attempts = [each for each in conformance("L2") if each.level != "L4"]
     assert {each.level for each in attempts} == {"L3", "L2"}
     assert [f"{each.backend} {each.start}: {each.why_not}" for each in attempts if each.why_not] == []
     assert all(len(each.checks) >= 20 and all(each.checks.values()) for each in attempts)
@@ -86,7 +89,7 @@ def test_every_way_of_this_host_passes_its_conformance_run() -> None:
 def test_the_command_reports_levels_and_fails_for_one_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("selftest", "--level", "L2", "--json")
     report = json.loads(capsys.readouterr().out)
-    assert set(report["levels"]) == {"L3", "L2"}
+    assert set(report["levels"]) == {"L4", "L3", "L2"}
     assert report["levels"]["L3"]["available"] is True
     assert report["levels"]["L3"]["checks_failed"] == []
     with pytest.raises(

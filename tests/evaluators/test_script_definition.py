@@ -101,15 +101,19 @@ def test_a_bad_file_is_told_with_key_and_expectation(tmp_path: Path, old: str, n
     assert "\n" not in str(refused.value)
 
 
-def test_the_file_in_the_documentation_is_one(tmp_path: Path) -> None:
+def test_the_files_in_the_documentation_can_be_read(tmp_path: Path) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "environments.md").read_text()
-    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    block, torchrun = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "modded-nanogpt" / "data").mkdir(parents=True)
     for name in ("train_gpt.py", "data/layout.json"):
         (tmp_path / "modded-nanogpt" / name).write_text("0\n")
     (tmp_path / "doc.toml").write_text(block)
     found = load(tmp_path / "doc.toml")
     assert found.runs["cpu"].gate_minimum == 0.96
+    (tmp_path / "ddp_line").symlink_to(Path(__file__).resolve().parent / "scripts/ddp_line")
+    (tmp_path / "torchrun.toml").write_text(torchrun)
+    small = load(tmp_path / "torchrun.toml").runs["cpu"]
+    assert (small.loopback, small.processes, small.env) == (True, 128, {})
     line = ["step:1750/1750 val_loss:3.2796 train_time:1.5s"]
     assert reading.last(found.patterns.score, line) == "3.2796"
     assert reading.last(found.patterns.seconds, line) == "1.5"

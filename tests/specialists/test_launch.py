@@ -43,6 +43,7 @@ BAD = [
     ("no_improvement_hours", 0.0),
     ("seed", -1),
     ("level", "L0"),
+    ("level", "L5"),
 ]
 
 
@@ -51,6 +52,12 @@ def test_a_bad_setting_is_named_with_what_was_expected(field: str, value: object
     with pytest.raises(LaunchError, match="expected") as refused:
         validate(LaunchSettings(**{**GOOD, field: value}))
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize("level", ["L2", "L3", "L4"])
+def test_a_campaign_may_ask_for_any_level_that_counts(level: str) -> None:
+    validate(LaunchSettings(**{**GOOD, "level": level}))
+    assert LaunchForm({**GOOD, "level": level}).is_valid()
 
 
 @pytest.mark.parametrize("field,value", BAD)

@@ -38,9 +38,9 @@ class Script:
             reason = f"a script has no {split} split"
             return Measurement(Label.INVALID_RESULT, reason, seed, split, score_source=self.spec.score_source)
         try:
-            isolation = reach(level)
+            isolation = reach(level, loopback=self.definition.runs[profile.name].loopback)
         except SandboxUnavailable as error:
-            raise HarnessFault(str(error)) from error
+            raise HarnessFault(f"{self.definition.file}: {error}") from error
         if unfit := why_not(isolation):
             raise HarnessFault(unfit)
         if missing := self._missing(profile):

@@ -17,6 +17,7 @@ from evaluators.preflight import read_recipe
 from trials.vocab import Direction
 
 SCRATCH_BYTES = 256 << 20
+PROCESSES = 64
 PLACEHOLDERS = ("{python}", "{seed}")
 _REQUIRED = object()
 
@@ -41,7 +42,7 @@ class Run:
 
     command, env: words in which ``{python}`` and ``{seed}`` are replaced. readonly: files and folders of the host that
     are shown. cpu_seconds: of the whole process tree. scratch_bytes: what the script may write. gate_minimum: of the
-    figure that ``patterns.gate`` finds.
+    figure that ``patterns.gate`` finds. loopback: whether its processes may meet over TCP. processes: with threads.
     """
 
     command: tuple[str, ...]
@@ -50,6 +51,8 @@ class Run:
     cpu_seconds: float
     scratch_bytes: int
     gate_minimum: float | None
+    loopback: bool
+    processes: int
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,8 @@ def _run(table: Table, patterns: Patterns) -> Run:
         cpu_seconds=table.number("cpu_seconds"),
         scratch_bytes=table.whole("scratch_bytes", SCRATCH_BYTES),
         gate_minimum=None if minimum is None else float(minimum),
+        loopback=table.take("loopback", "true or false", lambda value: type(value) is bool, False),
+        processes=table.whole("processes", PROCESSES),
     )
 
 

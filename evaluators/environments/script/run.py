@@ -92,7 +92,14 @@ class _Trial:
     def score(self, source: Mapping[str, bytes]) -> float:
         """Run, then read. Raises Verdict."""
         run, wall = self.run, START_SECONDS + self.limits.train_seconds
-        bounds = Bounds(wall, START_SECONDS + run.cpu_seconds, self.limits.memory_bytes, run.scratch_bytes, LOG_BYTES)
+        bounds = Bounds(
+            wall_seconds=wall,
+            cpu_seconds=START_SECONDS + run.cpu_seconds,
+            memory_bytes=self.limits.memory_bytes,
+            scratch_bytes=run.scratch_bytes,
+            log_bytes=LOG_BYTES,
+            processes=run.processes,
+        )
         self.report(Progress("run", 0.0))
         paths = [Path(path) for path in run.readonly]
         with spawn(self.isolation, bounds, argv=(), readonly=paths, child=CHILD) as confined:
@@ -174,7 +181,7 @@ def why_not(isolation: Isolation) -> str:
     curated root shows the interpreter in the open. Some other one of the system would be found, or none.
     """
     sight = view()
-    if isolation.level == "L3" or os.geteuid() != 0 or open_to_others([sight.python, *sight.search], ancestors=True):
+    if isolation.level >= "L3" or os.geteuid() != 0 or open_to_others([sight.python, *sight.search], ancestors=True):
         return ""
     return f"at {isolation.level} a script of root cannot read {sight.python}: run the worker as another user"
 

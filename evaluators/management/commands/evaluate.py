@@ -24,7 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("recipe_dir", type=Path)
         parser.add_argument("--profile", default="cpu")
         parser.add_argument("--seed", type=int, default=0)
-        parser.add_argument("--level", default=LEVELS[0], choices=LEVELS, help="isolation that is wanted")
+        parser.add_argument("--level", default="L3", choices=LEVELS, help="isolation that is wanted")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *, environment: str, recipe_dir: Path, profile: str, **options: Any) -> None:

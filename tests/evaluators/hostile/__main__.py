@@ -30,6 +30,16 @@ from bombs import (  # noqa: F401 - found by name
     report,
     shout,
 )
+from meeting import (  # noqa: F401 - found by name
+    all_reduce,
+    device,
+    host_visitor,
+    leave_network,
+    meet,
+    neighbour,
+    other_neighbour,
+    reserve,
+)
 
 MACHINE = os.uname().machine
 libc = ctypes.CDLL(None, use_errno=True)
