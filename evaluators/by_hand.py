@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evaluators import preflight
+from evaluators import devices, preflight
 from evaluators.contract import Environment, Profile, Progress
 
 
@@ -22,16 +22,19 @@ def evaluate(
 ) -> dict[str, Any]:
     """Preflight, measure on the validation split, judge; returns the report of ``manage.py evaluate --json``.
 
-    Raises ValueError for a folder that is no recipe (missing file, link, binary, oversized), HarnessFault for our own.
+    Raises ValueError for a folder that is no recipe (a file too few or too many, a link, one that cannot be read or is
+    too large), HarnessFault for faults of our own, devices.Unavailable when no accelerator is free.
     """
     source = preflight.read_folder(environment.spec, folder)
+    preflight.refuse_strangers(environment.spec, folder)
     refused = preflight.check(environment.spec, source, parent=None, surface=())
     if refused is not None:
         measurement = preflight.measurement(refused, environment.spec, seed=seed, split="validation")
     else:
-        measurement = environment.measure(
-            source, profile=profile, seed=seed, split="validation", level=level, report=report
-        )
+        with devices.hold(profile.device, profile.devices):
+            measurement = environment.measure(
+                source, profile=profile, seed=seed, split="validation", level=level, report=report
+            )
     outcome = environment.judge(measurement, profile)
     record = asdict(measurement)
     del record["log"]
