@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from evaluators import devices, preflight
 from evaluators.contract import Environment, Profile, Progress
+from evaluators.recording import as_record, finite
 
 
 def evaluate(
@@ -36,15 +36,14 @@ def evaluate(
                 source, profile=profile, seed=seed, split="validation", level=level, report=report
             )
     outcome = environment.judge(measurement, profile)
-    record = asdict(measurement)
-    del record["log"]
+    record = as_record(measurement)
     return {
         "label": str(outcome.label),
         "reason": outcome.reason,
-        "score": outcome.score,
+        "score": finite(outcome.score),
         "score_source": measurement.score_source,
         "artifact_bytes": measurement.artifact_bytes,
-        "numbers": dict(outcome.numbers),
+        "numbers": finite(outcome.numbers),
         "timings": {"seconds": record["seconds"], "cpu_seconds": record["cpu_seconds"]},
         "measurements": [record],
         "isolation": record["isolation"],

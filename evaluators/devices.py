@@ -87,7 +87,7 @@ def _listing() -> str:
     except subprocess.TimeoutExpired:
         raise Unavailable(f"no accelerator on this host: nvidia-smi hangs for {LOOK_SECONDS:g} s") from None
     if done.returncode != 0:
-        said = " ".join((done.stderr or done.stdout).split())[:160]
+        said = " ".join((done.stderr or done.stdout).split())[:160] or "nothing is printed"
         raise Unavailable(f"no accelerator on this host: nvidia-smi ends with {done.returncode}: {said}")
     return done.stdout
 

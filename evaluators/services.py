@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +14,7 @@ from django.utils import timezone
 from evaluators import devices, fit, preflight
 from evaluators.announce import WANTED_LEVEL, capability, worker_name
 from evaluators.contract import Cancelled, HarnessFault, Measurement, Progress
+from evaluators.recording import as_record
 from evaluators.registry import get_environment
 from trials.models import Campaign, Evaluation, Worker
 from trials.services import leases, outcomes
@@ -112,13 +112,6 @@ def measure(evaluation: Evaluation, beat: Heartbeat) -> Measurement:
         level=WANTED_LEVEL,
         report=beat.report,
     )
-
-
-def as_record(measurement: Measurement) -> dict[str, Any]:
-    """The measurement as it is stored: everything but the log, which is a blob of its own."""
-    record = asdict(measurement)
-    del record["log"]
-    return record
 
 
 class Heartbeat:

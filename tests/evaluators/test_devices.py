@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from evaluators import by_hand, devices, registry, services
+from evaluators import devices, registry, services
 from evaluators.announce import Announcer, capability, worker_name
 from evaluators.contract import Measurement, Outcome, Profile
 from evaluators.devices import Unavailable, accelerators, held, hold
 from evaluators.harness.identity import fingerprint
+from tests.evaluators.commands import Done, manage
 from tests.evaluators.golf import GOLF, SMOKE, START
 from tests.evaluators.nvidia import H200, T4, holder, install, lines
 from tests.factories import SPEC, finish, make_campaign, start, submit
@@ -211,13 +212,15 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
 
 
 def test_a_recipe_judged_by_hand_holds_its_accelerator(stub: Stub, two: Path) -> None:
-    def judged() -> dict[str, Any]:
-        profile = stub.spec.profiles["cpu"]
-        return by_hand.evaluate(stub, profile, GOLF.spec.recipe_dir, seed=0, level="L3", report=lambda _: None)
+    def judged() -> Done:
+        return manage("evaluate", "stub", GOLF.spec.recipe_dir, "--json")
 
-    assert judged()["measurements"][0]["fingerprint"]["device"] == "NVIDIA H200"
-    with hold("cuda", 2), pytest.raises(Unavailable, match="accelerators are busy"):
-        judged()
+    assert judged().json["measurements"][0]["fingerprint"]["device"] == "NVIDIA H200"
+    with hold("cuda", 2):
+        said = "accelerators are busy: 0 (NVIDIA H200), 1 (Tesla T4); 1 needed, 0 of 2 free"
+        assert judged().refused() == said
+    (two / "listing").write_text("")
+    assert judged().refused() == "no accelerator on this host: nvidia-smi lists none"
     assert stub.seen == [[0]]
 
 
