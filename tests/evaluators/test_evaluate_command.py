@@ -131,8 +131,8 @@ def test_what_cannot_be_read_is_an_error(folder: Path) -> None:
         (b"x = 1\0\n", "loss.py cannot be parsed: source code string cannot contain null bytes"),
         (b"# \xff\xfe\n", "loss.py is not UTF-8 at byte 2"),
         (bytes(range(256)) * 100, "loss.py is not UTF-8 at byte 128"),
-        (b"-" * 200_000 + b"1", "loss.py cannot be parsed"),
-        (b"#" * 250_001, "loss.py has 250001 bytes, at most 250000 of Python are parsed"),
+        (b"-" * 140_000 + b"1", "loss.py cannot be parsed"),
+        (b"#" * 150_001, "loss.py has 150001 bytes, at most 150000 of Python are parsed"),
     ],
 )
 def test_a_recipe_that_cannot_be_parsed_is_a_result(folder: Path, body: bytes, reason: str) -> None:
