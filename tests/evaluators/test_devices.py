@@ -11,21 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from evaluators import devices, registry, services
 from evaluators.announce import Announcer, capability, worker_name
 from evaluators.contract import Measurement, Outcome, Profile
 from evaluators.devices import Unavailable, accelerators, held, hold
-from evaluators.harness.identity import fingerprint
+from evaluators.harness import identity
 from tests.evaluators.commands import Done, manage
 from tests.evaluators.golf import GOLF, SMOKE, START
 from tests.evaluators.nvidia import H200, T4, holder, install, lines
-from tests.factories import SPEC, finish, make_campaign, start, submit
+from tests.factories import SPEC, finish, make_campaign, order_of, record, start, submit
 from trials.analytics import phases
 from trials.models import Campaign, Evaluation, Event, Worker
-from trials.services import leases, workers
-from trials.vocab import VALID
+from trials.services import leases, outcomes, submissions, workers
+from trials.vocab import VALID, EventKind, Purpose
 
 CUDA: dict[str, Any] = {**SPEC, "profile": {**SPEC["profile"], "device": "cuda"}}
 GIB = 1 << 30
@@ -173,16 +174,16 @@ def test_a_host_without_accelerators_announces_no_worker_for_them(
 
 
 def test_the_fingerprint_names_what_is_held(two: Path) -> None:
-    host = fingerprint()
+    host = identity.fingerprint()
     assert "device" not in host
     with hold("cuda", 1):
-        assert fingerprint() == host | {
+        assert identity.fingerprint() == host | {
             "device": "NVIDIA H200",
             "devices": 1,
             "driver": "570.86.15",
             "device_memory_bytes": 143771 << 20,
         }
-    assert fingerprint() == host
+    assert identity.fingerprint() == host
 
 
 class Stub:
@@ -195,7 +196,7 @@ class Stub:
 
     def measure(self, source: object, *, profile: Profile, seed: int, split: str, **_: object) -> Measurement:
         self.seen.append([one.index for one in held()])
-        return Measurement("ok", "", seed, split, 1.0, fingerprint=fingerprint())
+        return Measurement("ok", "", seed, split, 1.0, fingerprint=identity.fingerprint())
 
     def judge(self, measurement: Measurement, profile: Profile) -> Outcome:
         return Outcome(VALID, "", measurement.score, {})
@@ -266,7 +267,7 @@ def test_a_worker_whose_accelerators_are_gone_leaves_the_trial_alone(stub: Stub,
 
 
 @pytest.mark.django_db
-def test_a_score_from_another_machine_says_so() -> None:
+def test_a_score_from_another_machine_says_so(admin_client: Client) -> None:
     campaign = make_campaign()
     here = {"cpu": "one", "torch": "2", "device": "NVIDIA H200"}
     finish(start(submit(campaign, parent=None)), 2.0, fingerprint=here)
@@ -279,5 +280,16 @@ def test_a_score_from_another_machine_says_so() -> None:
     assert other.numbers == {"other_machine": differs}
     event = Event.objects.filter(trial=other).last()
     assert event is not None and event.payload["numbers"] == {"other_machine": differs}
+    page = admin_client.get(other.get_absolute_url()).content.decode()
+    assert f"baseline: {differs}</p>" in page and f">{differs}</dd>" in page, "as the reason and among the numbers"
     failed = finish(start(submit(campaign)), None, "crash", fingerprint={"cpu": "two"}, reason="memory")
     assert (failed.reason, failed.numbers) == ("memory", {})
+
+    submissions.order_sealed(campaign.pk, reason="enough", actor="test", enqueue=lambda _: None)
+    for trial, fingerprint, said in ((campaign.trials.get(number=0), here, None), (other, {"cpu": "two"}, "cpu two")):
+        evaluation = leases.claim_evaluation(order_of(trial, Purpose.SEALED).pk, "host:1")
+        assert evaluation is not None
+        leases.post_measurement(evaluation.pk, evaluation.attempt, record(1.7, fingerprint=fingerprint), b"")
+        assert outcomes.record_sealed(evaluation.pk)
+        told = Event.objects.filter(trial=trial, kind=EventKind.SEALED_MEASURED).get().payload.get("other_machine")
+        assert told is None if said is None else told.startswith(said)
