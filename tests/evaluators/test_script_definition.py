@@ -70,7 +70,7 @@ def test_the_smallest_file_is_read_whole_and_frozen_whole(tmp_path: Path) -> Non
         ('["sub/train.py"]', '["../up.py"]', "files: it has '../up.py', expected names below the folder"),
         ('["sub/train.py"]', '["/etc/passwd"]', "files: it has '/etc/passwd', expected names below"),
         ('["sub/train.py"]', '["./sub/train.py"]', "files: it has './sub/train.py', expected names below"),
-        ('["sub/train.py"]', '["gone.py"]', "gone.py is missing or not a plain file"),
+        ('["sub/train.py"]', '["gone.py"]', "gone.py is missing, expected the recipe's"),
         ('folder = "."', 'folder = "nowhere"', "nowhere is not a folder"),
         ("[patterns]", 'joins = ["sub/train.py"]\n[patterns]', "files: it has 'sub/train.py', expected names below"),
         ("(?P<value>.+)", "(.+)", "patterns.score: its named groups are [], expected the one group (?P<value>...)"),
