@@ -71,7 +71,7 @@ def test_the_smallest_file_is_read_whole_and_frozen_whole(tmp_path: Path) -> Non
         ('["sub/train.py"]', '["/etc/passwd"]', "files: it has '/etc/passwd', expected names below"),
         ('["sub/train.py"]', '["./sub/train.py"]', "files: it has './sub/train.py', expected names below"),
         ('["sub/train.py"]', '["gone.py"]', "gone.py is missing, expected the recipe's"),
-        ('folder = "."', 'folder = "nowhere"', "nowhere is not a folder"),
+        ('folder = "."', 'folder = "nowhere"', "nowhere is missing, expected a folder"),
         ("[patterns]", 'joins = ["sub/train.py"]\n[patterns]', "files: it has 'sub/train.py', expected names below"),
         ("(?P<value>.+)", "(.+)", "patterns.score: its named groups are [], expected the one group (?P<value>...)"),
         ("(?P<value>.+)", "(?P<value>.+", "patterns.score: it does not compile"),
