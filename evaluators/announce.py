@@ -7,10 +7,11 @@ import logging
 import os
 import socket
 import threading
+from dataclasses import asdict
 
 from django.db import close_old_connections, connection
 
-from evaluators import sandbox
+from evaluators import devices, sandbox
 from evaluators.harness.identity import fingerprint
 from evaluators.sandbox.records import OPERATOR
 from trials.services import workers
@@ -20,7 +21,8 @@ logger = logging.getLogger(__name__)
 SPEAK_SECONDS = 5.0
 WANTED_LEVEL = "L4" if os.environ.get(OPERATOR) else "L3"
 """Another kernel is wanted where an operator has named a command that leads to one."""
-KINDS = ("cpu",)
+NAME_LENGTH = 120
+KINDS = ("cpu", "cuda")
 
 
 def worker_name() -> str:
@@ -29,22 +31,27 @@ def worker_name() -> str:
 
 
 def capability(device: str) -> Capability:
-    """What this process has; runs the sandbox's self-test the first time. Raises ValueError for an unknown kind."""
+    """What this process has; runs the sandbox's self-test the first time.
+
+    Raises ValueError for an unknown kind, evaluators.devices.Unavailable for one that this host does not have.
+    """
     if device not in KINDS:
         raise ValueError(f"device kind {device!r} is unknown, expected one of {', '.join(KINDS)}")
-    machine = fingerprint()
+    found = () if device == "cpu" else devices.accelerators(device)
+    machine = fingerprint(found)
     try:
         isolation = sandbox.reach(WANTED_LEVEL, start="warm").to_json()
     except sandbox.SandboxUnavailable as error:
         isolation = {"level": "", "why_lower": str(error)}
+    memory = min((one.memory_bytes for one in found), default=0)
     return Capability(
         name=worker_name(),
         device=device,
-        device_name=str(machine["cpu"]),
-        devices=1,
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        device_name=str(machine.get("device") or machine["cpu"])[:NAME_LENGTH],
+        devices=len(found) or 1,
+        memory_bytes=memory if found else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         level=str(isolation["level"]),
-        details={"machine": machine, "isolation": isolation},
+        details={"machine": machine, "isolation": isolation, "accelerators": [asdict(one) for one in found]},
     )
 
 
@@ -73,6 +80,8 @@ class Announcer:
                 self._speak(found)
                 self._done.wait(SPEAK_SECONDS)
             workers.leave(found.name)
+        except (devices.Unavailable, ValueError) as error:
+            logger.error("worker %s does not announce itself for %s: %s", worker_name(), self._device, error)
         except Exception:  # whatever it is, measuring goes on without an announcement
             logger.exception("worker %s does not announce itself any more", worker_name())
         finally:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evaluators import preflight
+from evaluators import devices, preflight
 from evaluators.contract import Environment, Profile, Progress
+from evaluators.recording import as_record, finite
 
 
 def evaluate(
@@ -22,26 +22,28 @@ def evaluate(
 ) -> dict[str, Any]:
     """Preflight, measure on the validation split, judge; returns the report of ``manage.py evaluate --json``.
 
-    Raises ValueError for a folder that is no recipe (missing file, link, binary, oversized), HarnessFault for our own.
+    Raises ValueError for a folder that is no recipe (a file too few or too many, a link, one that cannot be read or is
+    too large), HarnessFault for faults of our own, devices.Unavailable when no accelerator is free.
     """
     source = preflight.read_folder(environment.spec, folder)
+    preflight.refuse_strangers(environment.spec, folder)
     refused = preflight.check(environment.spec, source, parent=None, surface=())
     if refused is not None:
         measurement = preflight.measurement(refused, environment.spec, seed=seed, split="validation")
     else:
-        measurement = environment.measure(
-            source, profile=profile, seed=seed, split="validation", level=level, report=report
-        )
+        with devices.hold(profile.device, profile.devices):
+            measurement = environment.measure(
+                source, profile=profile, seed=seed, split="validation", level=level, report=report
+            )
     outcome = environment.judge(measurement, profile)
-    record = asdict(measurement)
-    del record["log"]
+    record = as_record(measurement)
     return {
         "label": str(outcome.label),
         "reason": outcome.reason,
-        "score": outcome.score,
+        "score": finite(outcome.score),
         "score_source": measurement.score_source,
         "artifact_bytes": measurement.artifact_bytes,
-        "numbers": dict(outcome.numbers),
+        "numbers": finite(outcome.numbers),
         "timings": {"seconds": record["seconds"], "cpu_seconds": record["cpu_seconds"]},
         "measurements": [record],
         "isolation": record["isolation"],

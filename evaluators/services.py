@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 from django.db import close_old_connections, connection
 from django.utils import timezone
 
-from evaluators import fit, preflight
+from evaluators import devices, fit, preflight
 from evaluators.announce import WANTED_LEVEL, capability, worker_name
 from evaluators.contract import Cancelled, HarnessFault, Measurement, Progress
+from evaluators.recording import as_record
 from evaluators.registry import get_environment
 from trials.models import Campaign, Evaluation, Worker
 from trials.services import leases, outcomes
@@ -37,6 +37,16 @@ def evaluate(evaluation_id: int) -> int | None:
         logger.error("evaluation %s waits: %s", evaluation_id, unfit)
         leases.explain_wait(evaluation_id, unfit)
         return None
+    try:
+        with devices.hold(order.device, _needs(order.campaign).devices):
+            return _claimed(evaluation_id)
+    except devices.Unavailable as reason:
+        leases.put_off(evaluation_id, str(reason))
+        return None
+
+
+def _claimed(evaluation_id: int) -> int | None:
+    """Claim, measure, post; what is measured on is held meanwhile."""
     evaluation = leases.claim_evaluation(evaluation_id, worker_name())
     if evaluation is None:
         return None
@@ -55,10 +65,17 @@ def evaluate(evaluation_id: int) -> int | None:
 
 def why_unfit(order: Evaluation) -> str:
     """Why this process may not measure the order, empty when it may."""
-    needs = fit.needs_of(order.campaign.spec["profile"], order.campaign.minimum_level)
-    mine = capability(order.device)
+    needs = _needs(order.campaign)
+    try:
+        mine = capability(order.device)
+    except devices.Unavailable as reason:
+        return f"{worker_name()}: {reason}"
     unfit = fit.misfit(mine, needs)
     return f"{unfit}: {mine.details['isolation']['why_lower']}" if unfit and mine.level < needs.level else unfit
+
+
+def _needs(campaign: Campaign) -> fit.Needs:
+    return fit.needs_of(campaign.spec["profile"], campaign.minimum_level)
 
 
 def explain_waits(campaign: Campaign) -> None:
@@ -69,8 +86,9 @@ def explain_waits(campaign: Campaign) -> None:
     )
     if not waiting.exists():
         return
-    needs = fit.needs_of(campaign.spec["profile"], campaign.minimum_level)
-    reason = fit.why_waiting(list(Worker.objects.alive(now)), needs)[: leases.REASON_LENGTH]
+    reason = fit.why_waiting(list(Worker.objects.alive(now)), _needs(campaign))[: leases.REASON_LENGTH]
+    if not reason:  # somebody fits: what that worker has said itself stands until it takes the trial
+        waiting = waiting.exclude(fault__startswith=devices.BUSY)
     for pk in waiting.exclude(fault=reason).values_list("pk", flat=True)[:EXPLAINED_AT_ONCE]:
         leases.explain_wait(pk, reason)
 
@@ -94,13 +112,6 @@ def measure(evaluation: Evaluation, beat: Heartbeat) -> Measurement:
         level=WANTED_LEVEL,
         report=beat.report,
     )
-
-
-def as_record(measurement: Measurement) -> dict[str, Any]:
-    """The measurement as it is stored: everything but the log, which is a blob of its own."""
-    record = asdict(measurement)
-    del record["log"]
-    return record
 
 
 class Heartbeat:

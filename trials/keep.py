@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from trials.vocab import Direction, KeepRule, Label
 
@@ -17,3 +19,18 @@ def decide(rule: KeepRule, direction: Direction, score: float, best: float) -> L
     if rule is KeepRule.STRICT:
         return Label.KEEP if direction.better(score, best) else Label.DISCARD
     raise ValueError(f"unknown keep rule {rule!r}")
+
+
+def other_machine(measured: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
+    """How the machine of a measurement differs from that of the baseline, empty where it does not or is not known.
+
+    Both are fingerprints as evaluators record them. Scores of two machines are not equal to the bit, times not at all.
+    """
+    if not measured or not baseline:
+        return ""
+    names = [name for name in {**baseline, **measured} if measured.get(name) != baseline.get(name)]
+    return "; ".join(f"{name} {_told(measured, name)} instead of {_told(baseline, name)}" for name in names)
+
+
+def _told(fingerprint: Mapping[str, Any], name: str) -> str:
+    return str(fingerprint.get(name, "none"))

@@ -6,18 +6,39 @@ import functools
 import importlib.metadata
 import os
 import platform
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from evaluators import devices
 from evaluators.child.frames import pack_files
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ("child", "harness", "sandbox")
 
 
+def fingerprint(used: Sequence[devices.Accelerator] | None = None) -> dict[str, object]:
+    """What two measurements must share to be compared bit by bit: processor, cores, Python, torch, numpy.
+
+    With accelerators also their names, count, driver and least memory in bytes. used: None for those that the context
+    holds (``devices.held``), which are those of the measurement that runs.
+    """
+    chosen = devices.held() if used is None else used
+    return _host() | (_accelerated(chosen) if chosen else {})
+
+
+def _accelerated(used: Sequence[devices.Accelerator]) -> dict[str, object]:
+    """Two of a kind are one machine: neither number nor UUID tells them apart."""
+    return {
+        "device": ", ".join(sorted({one.name for one in used})),
+        "devices": len(used),
+        "driver": ", ".join(sorted({one.driver for one in used})),
+        "device_memory_bytes": min(one.memory_bytes for one in used),
+    }
+
+
 @functools.cache
-def fingerprint() -> dict[str, object]:
-    """What two measurements must share to be compared bit by bit: processor, cores, Python, torch, numpy."""
+def _host() -> dict[str, object]:
     return {
         "machine": platform.machine(),
         "cpu": _cpu_model(),

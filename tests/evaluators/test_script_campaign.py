@@ -132,7 +132,7 @@ def test_scores_of_a_log_cannot_be_verified(fit_line: Script) -> None:
 
 def test_a_recipe_that_is_gone_is_told_at_the_environments_field(fit_line: Script, tmp_path: Path) -> None:
     fit_line.spec = replace(fit_line.spec, recipe_dir=tmp_path)
-    with pytest.raises(LaunchError, match="is missing or not a plain file") as no:
+    with pytest.raises(LaunchError, match="is missing, expected the recipe's 3 files") as no:
         validate(settings())
     assert no.value.field == "environment"
 

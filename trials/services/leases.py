@@ -158,3 +158,9 @@ def explain_wait(evaluation_id: int, reason: str) -> None:
         order = Evaluation.objects.select_related("campaign", "trial").get(pk=evaluation_id)
         if order.purpose == Purpose.TRIAL:
             live.publish_progress(order.campaign.slug, order.trial.number, waiting(reason), None)
+
+
+def put_off(evaluation_id: int, reason: str) -> None:
+    """What a queued work order needs is in use by others: it says so, and is sent again at the next tick."""
+    explain_wait(evaluation_id, reason)
+    Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.QUEUED).update(sent_at=_NEVER)

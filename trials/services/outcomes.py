@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from trials.vocab import (
     EventKind,
     KeepRule,
     Label,
+    Purpose,
     TrialState,
 )
 
@@ -68,6 +69,7 @@ def record_outcome(evaluation_id: int, verdict: Verdict) -> Trial | None:
         return None
     measurement = Measurement.objects.select_related("trial", "trial__parent").get(evaluation_id=evaluation_id)
     trial = measurement.trial
+    verdict = _marked(verdict, measurement)
     now = timezone.now()
     label = _label(campaign, trial, verdict)
     _fill(trial, campaign, measurement, verdict, label, now)
@@ -77,6 +79,25 @@ def record_outcome(evaluation_id: int, verdict: Verdict) -> Trial | None:
     append_event(campaign, EventKind.TRIAL_FINISHED, JUDGE, _payload(trial, measurement), trial)
     _trip_breaker(campaign)
     return trial
+
+
+def _marked(verdict: Verdict, measurement: Measurement) -> Verdict:
+    """The verdict, which says so where the score comes from another machine than the baseline's."""
+    differs = _other_machine(measurement) if verdict.label == VALID else ""
+    if not differs:
+        return verdict
+    reason = "; ".join(filter(None, (verdict.reason, f"measured on another machine than the baseline: {differs}")))
+    return replace(verdict, reason=reason, numbers={**verdict.numbers, "other_machine": differs})
+
+
+def _other_machine(measurement: Measurement) -> str:
+    """How its machine differs from that of the campaign's baseline; empty for the baseline itself."""
+    baseline = Measurement.objects.filter(
+        trial__campaign_id=measurement.campaign_id, trial__number=0, purpose=Purpose.TRIAL
+    ).first()
+    if baseline is None or baseline.pk == measurement.pk:
+        return ""
+    return keep.other_machine(measurement.record.get("fingerprint", {}), baseline.record.get("fingerprint", {}))
 
 
 def _label(campaign: Campaign, trial: Trial, verdict: Verdict) -> Label:
@@ -199,5 +220,7 @@ def record_sealed(evaluation_id: int) -> bool:
         "score": measurement.score,
         "measurement": measurement.sha256,
     }
+    if differs := _other_machine(measurement):
+        payload["other_machine"] = differs
     append_event(campaign, EventKind.SEALED_MEASURED, JUDGE, payload, measurement.trial)
     return True

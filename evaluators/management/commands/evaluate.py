@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from evaluators import by_hand
 from evaluators.contract import HarnessFault, Progress
+from evaluators.devices import Unavailable
+from evaluators.management.line import one_line, seed
 from evaluators.registry import profile_of
 from evaluators.sandbox import LEVELS, SandboxUnavailable
 
@@ -23,7 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("environment")
         parser.add_argument("recipe_dir", type=Path)
         parser.add_argument("--profile", default="cpu")
-        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--seed", type=seed, default=0)
         parser.add_argument("--level", default="L3", choices=LEVELS, help="isolation that is wanted")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -33,8 +35,8 @@ class Command(BaseCommand):
             report = by_hand.evaluate(
                 chosen, size, recipe_dir, seed=options["seed"], level=options["level"], report=_show
             )
-        except (LookupError, OSError, ValueError, HarnessFault, SandboxUnavailable) as error:
-            raise CommandError(str(error)) from error
+        except (LookupError, OSError, ValueError, HarnessFault, SandboxUnavailable, Unavailable) as error:
+            raise one_line(error) from error
         if options["json"]:
             self.stdout.write(json.dumps(report))
             return

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
+from evaluators.management.line import one_line
 from evaluators.registry import profile_of
 
 
@@ -24,7 +25,7 @@ class Command(BaseCommand):
             chosen, size = profile_of(environment, profile)
             found = chosen.prepare(size)
         except (LookupError, OSError, ValueError) as error:
-            raise CommandError(str(error)) from error
+            raise one_line(error) from error
         if options["json"]:
             self.stdout.write(json.dumps(found, indent=2))
             return

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
+from evaluators.management.line import one_line
 from evaluators.preflight import read_recipe
 from evaluators.registry import profile_of
 
@@ -24,13 +27,32 @@ class Command(BaseCommand):
         try:
             chosen, size = profile_of(environment, profile)
             files = read_recipe(chosen.spec, size.name)
-            output.mkdir(parents=True, exist_ok=True)
-            taken = [name for name in files if (output / name).exists()]
-            if taken:
-                raise CommandError(f"{output / taken[0]} exists, expected a folder without recipe files")
-            for name, data in files.items():
-                (output / name).parent.mkdir(parents=True, exist_ok=True)
-                (output / name).write_bytes(data)
+            _write(output, files)
         except (LookupError, OSError, ValueError) as error:
-            raise CommandError(str(error)) from error
+            raise one_line(error) from error
         self.stderr.write(f"{len(files)} files in {output}")
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """All files or none: what was made is removed when one cannot be. Raises ValueError, OSError."""
+    with contextlib.ExitStack() as undo:
+        for name, data in sorted(files.items()):
+            path = folder / name
+            _make(path.parent, undo)
+            try:
+                with path.open("xb") as stream:  # never through a link, never over a file
+                    undo.callback(path.unlink)
+                    stream.write(data)
+            except FileExistsError:
+                raise ValueError(f"{path} exists, expected a folder without recipe files") from None
+        undo.pop_all()
+
+
+def _make(folder: Path, undo: contextlib.ExitStack) -> None:
+    """The folder and those above it; ``undo`` removes those that were not there."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder, expected one without recipe files, or a new one")
+    if not folder.exists():
+        _make(folder.parent, undo)
+        folder.mkdir()
+        undo.callback(folder.rmdir)
