@@ -33,7 +33,7 @@ def spells(tokens: Tokens, vocabulary: Sequence[bytes], text: bytes) -> int:
     """-1 when the tokens spell the text exactly, else the first byte at which they do not."""
     at = 0
     for number in tokens.tolist():
-        piece = vocabulary[number] if number < len(vocabulary) else None
+        piece = vocabulary[number] if 0 <= number < len(vocabulary) else None
         if piece is None or not text.startswith(piece, at):
             return at
         at += len(piece)
