@@ -297,12 +297,17 @@ class Conversation:
             raise Verdict(Label.INVALID_RESULT, f"logits of shape {found}, expected {shape}")
         return np.frombuffer(raw, dtype="<f4", offset=12).reshape(shape)
 
-    def log_probabilities(self, logits: scoring.Logits, tokens: scoring.Tokens, index: int) -> scoring.Floats:
-        """Natural log-probabilities of the tokens of chunk ``index``, (B, T). Raises Verdict."""
+    def finite(self, logits: scoring.Logits, index: int) -> scoring.Logits:
+        """The logits of chunk ``index`` as they are. Raises Verdict when one is not finite."""
         try:
-            return scoring.log_probabilities(logits, tokens)
+            scoring.require_finite(logits)
         except scoring.NotADistribution as error:
             raise Verdict(Label.INVALID_RESULT, f"{error} of chunk {index}", {"chunk": index}) from error
+        return logits
+
+    def log_probabilities(self, logits: scoring.Logits, tokens: scoring.Tokens, index: int) -> scoring.Floats:
+        """Natural log-probabilities of the tokens of chunk ``index``, (B, T). Raises Verdict."""
+        return scoring.log_probabilities(self.finite(logits, index), tokens)
 
 
 def not_causal(move: float, what: str, where: Mapping[str, int]) -> Verdict:

@@ -98,7 +98,8 @@ class _Trial(Conversation):
                     move, row, position = scoring.largest_difference(seen.picked[index], again)
                 else:
                     other = scoring.scramble(chunk, self.pool, draw)
-                    move, row, position = scoring.largest_move(kept, self.logits(wire, other.tokens), other.cuts)
+                    answered = self.finite(self.logits(wire, other.tokens), index)
+                    move, row, position = scoring.largest_move(kept, answered, other.cuts)
                 if not move <= LARGEST_MOVE:
                     what = "its future was replaced" if kept is not None else "it was asked for again"
                     raise not_causal(move, what, {"chunk": index, "row": row, "position": position})
