@@ -34,7 +34,7 @@ class Kind(IntEnum):
     TRAINED = 66  # the artifact; nothing where the model stays in the process
     VOCABULARY = 67  # packed tokens
     TOKENS = 68  # packed: int32 of each text
-    LOADED = 69  # one byte: 1 when the predictor adapts
+    LOADED = 69  # one byte, 1 when the predictor adapts; then its packed tokens
     LOGITS = 70  # float32 (rows, length, vocabulary)
     ADAPTED = 71  # nothing
     OVERRUN = 72  # units spent, u64, when they passed the limit

@@ -165,7 +165,7 @@ def predict(session: Session) -> None:
             artifact = frames.read_frame(session.incoming, Kind.ARTIFACT)
             predictor = recipe.load(artifact, session.context([]))
             adapts = callable(getattr(predictor, "adapt", None))
-            session.send(Kind.LOADED, bytes([adapts]))
+            session.send(Kind.LOADED, bytes([adapts]) + pack_vocabulary(predictor.vocabulary()))
             chunk = np.empty((0, 0), dtype=np.int32)
             while (request := frames.next_frame(session.incoming)) is not None:
                 kind, payload = request

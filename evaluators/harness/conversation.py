@@ -281,10 +281,18 @@ class Conversation:
 
     @contextmanager
     def predictor(self, phase: Phase) -> Iterator[tuple[Wire, bool]]:
-        """A fresh process that has loaded the artifact; and whether it adapts. Its clock has been running."""
+        """A fresh process that has loaded the artifact; and whether it adapts. Its clock has been running.
+
+        What tokens spell has to follow from the artifact, or it would be a part of the model that nobody counts.
+        Raises Verdict.
+        """
         with self.process(phase, self.limits.eval_units, self.limits.eval_seconds) as (wire, _):
             wire.send(Kind.ARTIFACT, self.artifact)
-            yield wire, self.answer(wire, Kind.LOADED, 1) == b"\x01"
+            said = self.answer(wire, Kind.LOADED, 1 + VOCABULARY_BYTES)
+            if _vocabulary(said[1:]) != self.vocabulary:
+                reason = "vocabulary() differs between the process that trained and one that has loaded the artifact"
+                raise Verdict(Label.INVALID_RESULT, reason, {})
+            yield wire, said[:1] == b"\x01"
 
     def logits(self, wire: Wire, tokens: scoring.Tokens) -> scoring.Logits:
         """Ask for the logits of a chunk (B, T) -> (B, T, V). Raises Verdict."""
