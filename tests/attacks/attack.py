@@ -92,8 +92,8 @@ def check(attack: Attack, honest: Measurement, found: Measurement, outcome: Outc
         assert outcome.score is None
     record = {name: value for name, value in vars(found).items() if name != "log"}
     stored = dumps({**record, "verdict": [str(outcome.label), outcome.reason, dict(outcome.numbers)]})
-    assert "\\u0000" not in stored and "\\ud8" not in stored, "text that a database refuses"
-    stored.encode()
+    assert "\\u0000" not in stored.replace("\\\\", ""), "text that a database refuses"
+    assert stored.encode()
 
 
 def cases(attacks: Sequence[Attack]) -> list[tuple[str, Attack]]:

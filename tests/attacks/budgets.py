@@ -84,7 +84,7 @@ ATTACKS = [
     hidden("training in a thread", "A6", THREAD),
     hidden("training in a child", "A6", CHILD),
     hidden("training in an orphan", "A7", ORPHAN, "golf", "core"),
-    hidden("training in vocabulary", "A6", "if 'TRAINED' in globals(): burn(1.5)", place="vocabulary", label=EVALUATION),
+    hidden("training in vocabulary", "A6", "burn(1.5)", place="vocabulary", label=EVALUATION),
     hidden("training in encode", "A6", "burn(1.5)", place="encode", label=EVALUATION),
     hidden("training in the second load", "A6", "burn(1.5)", place="loaded", label=EVALUATION),
     hidden("training while predicting", "A6", "burn(1.5)", "core", place="logits", label=EVALUATION),
