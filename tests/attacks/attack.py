@@ -83,7 +83,8 @@ def check(attack: Attack, honest: Measurement, found: Measurement, outcome: Outc
     """The verdict is the expected one, nothing forbidden worked, and the record can be stored."""
     assert str(outcome.label) == str(attack.label), (outcome.reason, found.excerpt, found.log[-800:])
     assert re.search(attack.reason, outcome.reason), outcome.reason
-    assert re.findall(rb"WORKED: .*", found.log) == []
+    worked = re.findall(rb"WORKED: .*", found.log)
+    assert worked == [], worked[:20]
     if attack.same:
         assert (outcome.score, found.secondary.get("val_bpb")) == (honest.score, honest.secondary.get("val_bpb"))
     elif outcome.label == VALID:

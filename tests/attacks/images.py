@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.attacks.attack import Attack, crash, invalid, overrun
-from tests.attacks.pipes import DAEMON, FORKS, LIMITS, NESTED, ODD_TEXT
+from tests.attacks.pipes import DAEMON, LIMITS, NESTED, ODD_TEXT
 from tests.attacks.scores import FILES, PATCHED, PRINTS
 from trials.vocab import Label
 
@@ -42,7 +42,7 @@ AHEAD = 'send(Kind.TRAINED); send(Kind.PREDICTIONS, struct.pack("<2I", 500, 10) 
 SEARCH = """
 names = [name for _, folders, files in os.walk("/") for name in (*folders, *files)]
 for name in names:
-    if "fashion" in name or "idx3" in name or "airbench" in name or name.endswith(".xz"): worked(name)
+    if "fashion" in name or "idx3" in name or "airbench" in name or "14x14" in name: worked(name)
 for fd in range(3, 64):
     with contextlib.suppress(OSError):
         if "pipe" in os.readlink(f"/proc/self/fd/{fd}") and __import__("select").select([fd], [], [], 0)[0]: worked(str(fd))
@@ -71,9 +71,8 @@ NEUTRAL = [
     speed("patched arithmetic", "A20", {"predicted": PATCHED}),
     speed("looking for held-out images", "A13", {"train": SEARCH}),
     speed("a daemon that stays", "A7", {"train": DAEMON, "predicted": DAEMON}),
-    speed("many forks", "A24", {"train": FORKS}),
     speed("limits of the process", "A25", {"train": LIMITS}),
-    speed("half floats", "A3", {"predicted": "out = (out / 1000).astype(np.float16).astype(np.float64)"}),
+    speed("floats of double width", "A3", {"predicted": "out = out.astype(np.longdouble)"}),
 ]
 
 #: Work of one CPU second that is to be seen on the clock.

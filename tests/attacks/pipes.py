@@ -99,7 +99,7 @@ ATTACKS = [
     overrun("a gigabyte as artifact", "A16", {"train": HUGE}, Label.SIZE_BLOCKED, "999,9..,... bytes over", arenas=["golf"], limits={"artifact_bytes": 100_000}),
     crash("memory without end", "A25", {"train": "kept = [bytearray(64 << 20) for _ in range(40)]"}, "memory", limits={"memory_bytes": 1 << 30}),
     Attack("a daemon that stays", "A7", {"train": DAEMON, "loaded": DAEMON}),
-    Attack("many forks", "A24", {"train": FORKS}),
+    Attack("many forks", "A24", {"train": FORKS}, arenas=["golf"]),
     Attack("sixteen megabytes of words", "A26", {"train": "for _ in range(16): os.write(2, b'val_bpb: 0 ' * 95_326)"}),
     Attack("a folder swept away", "A4", {"trained": AWAY}),
     Attack("limits of the process", "A25", {"train": LIMITS}),
