@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def _own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     usual, tempfile.tempdir = tempfile.tempdir, str(folder)
     yield folder
     tempfile.tempdir = usual
-    folder.rmdir()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(autouse=True)
@@ -62,4 +63,4 @@ def _traces(folder: Path) -> list[str]:
     files = [f"{place}/{name}" for place in places for name in os.listdir(place) if "attacked" in name]
     below = warm_server().pid
     children = Path(f"/proc/{below}/task/{below}/children").read_text().split() if below else []
-    return [*files, *map(str, folder.iterdir()), *(f"process {pid}" for pid in children)]
+    return [*files, *map(str, folder.glob("autoresearch-*")), *(f"process {pid}" for pid in children)]

@@ -38,7 +38,9 @@ original = os._exit
 def later(code): burn(1.0); original(code)
 os._exit = later
 """
-AHEAD = 'send(Kind.TRAINED); send(Kind.PREDICTIONS, struct.pack("<2I", 500, 10) + np.eye(10, dtype="f4").tobytes() * 50)'
+AHEAD = (
+    'send(Kind.TRAINED); send(Kind.PREDICTIONS, struct.pack("<2I", 500, 10) + np.eye(10, dtype="f4").tobytes() * 50)'
+)
 SEARCH = """
 names = [name for _, folders, files in os.walk("/") for name in (*folders, *files)]
 for name in names:

@@ -19,7 +19,7 @@ from evaluators.environments.parameter_golf import ParameterGolf
 from evaluators.sandbox import Isolation, reach
 
 #: 65,536 bytes: a quantised log-probability of each byte behind each byte.
-LANGUAGE_MODEL = '''import numpy as np
+LANGUAGE_MODEL = """import numpy as np
 import torch
 #import
 class Predictor:
@@ -58,7 +58,7 @@ def load(artifact, ctx):
     predictor = Predictor(artifact)
     #loaded
     return predictor
-'''
+"""
 
 IMAGES = """import numpy as np
 import torch

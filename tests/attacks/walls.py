@@ -47,7 +47,7 @@ act("names", socket.getaddrinfo, "example.org", 443)
 act("socket by path", connect, socket.AF_UNIX, socket.SOCK_STREAM, known["socket"])
 for path in known["files"]: act("read " + path, read, path)
 for path in known["folders"]: act("make in " + path, make, path)
-for path in known["folders"][:2]: act("list " + path, os.listdir, path)
+act("list", os.listdir, known["folders"][0])
 act("append", write, known["writable"])
 act("hard link", os.link, known["writable"], "model.bin")
 act("remove", os.unlink, known["writable"])
@@ -142,7 +142,9 @@ def measured(arena: str, level: str, force: str, host: Host) -> dict[str, object
     os.environ[FORCE] = force
     honest, _ = ARENAS[arena].measured({}, level=level)
     found, outcome = batch(host.known()).run(ARENAS[arena], level=level)
-    same = honest.numbers["correct"] == found.numbers.get("correct") if arena == "speed" else honest.score == found.score
+    same = (
+        honest.numbers["correct"] == found.numbers.get("correct") if arena == "speed" else honest.score == found.score
+    )
     return {
         "isolation": {**found.isolation, "details": None},
         "label": str(outcome.label),
