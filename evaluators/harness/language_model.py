@@ -97,7 +97,8 @@ class _Trial(Conversation):
                     again = self.log_probabilities(self.logits(wire, chunk.tokens), chunk.tokens, index)
                     move, row, position = scoring.largest_difference(seen.picked[index], again)
                 else:
-                    other = scoring.scramble(chunk, self.pool, draw)
+                    gain = scoring.gains(seen.picked[index], chunk.tokens, self.pool)
+                    other = scoring.scramble(chunk, self.pool, draw, gain)
                     answered = self.finite(self.logits(wire, other.tokens), index)
                     move, row, position = scoring.largest_move(kept, answered, other.cuts)
                 if not move <= LARGEST_MOVE:
