@@ -42,12 +42,13 @@ AHEAD = (
     'send(Kind.TRAINED); send(Kind.PREDICTIONS, struct.pack("<2I", 500, 10) + np.eye(10, dtype="f4").tobytes() * 50)'
 )
 SEARCH = """
+import select
 names = [name for _, folders, files in os.walk("/") for name in (*folders, *files)]
 for name in names:
     if "fashion" in name or "idx3" in name or "airbench" in name or "14x14" in name: worked(name)
 for fd in range(3, 64):
     with contextlib.suppress(OSError):
-        if "pipe" in os.readlink(f"/proc/self/fd/{fd}") and __import__("select").select([fd], [], [], 0)[0]: worked(str(fd))
+        if "pipe" in os.readlink(f"/proc/self/fd/{fd}") and select.select([fd], [], [], 0)[0]: worked(str(fd))
 for each in gc.get_objects():
     if isinstance(each, np.ndarray) and each.dtype == np.int64 and each.size == 500 and each is not ctx.labels:
         if each.base is not ctx.labels and not np.array_equal(each, ctx.labels): worked("labels")
@@ -89,7 +90,9 @@ WORK = [
 
 REFUSED = [
     told(overrun, "too much of it in training", "A6", {"train": CHILD}, TRAIN, "CPU time", settings=STRICT),
-    told(overrun, "too much of it while predicting", "A6", {"predict": "burn(1.0)"}, EVALUATION, "CPU", settings=STRICT),
+    told(
+        overrun, "too much of it while predicting", "A6", {"predict": "burn(1.0)"}, EVALUATION, "CPU", settings=STRICT
+    ),
     told(overrun, "said to be trained before it is", "A6", {"train": EARLY}, EVALUATION, "CPU time", settings=STRICT),
     told(overrun, "sleep in training", "A8", {"train": "time.sleep(600)"}, TRAIN, "wall clock", limits=BRIEF),
     told(overrun, "sleep in predict", "A8", {"predict": "time.sleep(600)"}, EVALUATION, "wall clock", limits=BRIEF),
@@ -109,7 +112,13 @@ REFUSED = [
     told(crash, "odd words", "A4", {"train": ODD_TEXT}, "ValueError"),
     told(crash, "pipes closed", "A4", {"train": "os.closerange(3, 64)"}),
     told(crash, "garbage", "A21", {"predict": "os.write(outgoing(), b'\\xff' * 999)"}, "frame of kind 255"),
-    told(crash, "memory", "A25", {"train": "kept = [bytearray(64 << 20) for _ in range(40)]"}, "memory",
-         limits={"memory_bytes": 1 << 30}),
+    told(
+        crash,
+        "memory",
+        "A25",
+        {"train": "kept = [bytearray(64 << 20) for _ in range(40)]"},
+        "memory",
+        limits={"memory_bytes": 1 << 30},
+    ),
     told(crash, "a huge answer", "A26", {"predict": "send(Kind.TRAINED, bytes(9))"}, "frame of kind 66"),
-]  # fmt: skip
+]

@@ -80,7 +80,9 @@ ATTACKS = [
     Attack("constant shift per position", "A3", {"logits": "out += np.float32(1024.0)"}),
     invalid("the target itself", "A11", {"logits": TARGET}, "not causal"),
     invalid("a cache keyed with the target", "A11", {"logits": HASHED}, "not causal"),
-    invalid("the token after next", "A11", {"logits": "out[:, :-2] += np.eye(256, dtype='f4')[tokens[:, 2:]]"}, "not ca"),
+    invalid(
+        "the token after next", "A11", {"logits": "out[:, :-2] += np.eye(256, dtype='f4')[tokens[:, 2:]]"}, "not ca"
+    ),
     invalid("the other rows", "A11", {"logits": "out[..., 101] += tokens[::-1] % 7"}, "not causal"),
     invalid("the sum of the chunk", "A11", {"logits": "out[..., 101] += tokens.sum() % 97 / 97"}, "not causal"),
     invalid("chance", "A11", {"logits": "out[..., 101] += os.urandom(1)[0] / 64"}, "not causal"),
@@ -174,8 +176,11 @@ ATTACKS = [
     Attack(
         "bytes of a kind of their own",
         "A15",
-        {"trained": "class Mine(bytes):\n    def __len__(self): return 1\n    def __bytes__(self): return bytes(5)\n"
-         "artifact = Mine(artifact)", "load": "artifact = artifact[:0] + bytes(65536)"},
+        {
+            "trained": "class Mine(bytes):\n    def __len__(self): return 1\n    def __bytes__(self): return bytes(5)\n"
+            "artifact = Mine(artifact)",
+            "load": "artifact = artifact[:0] + bytes(65536)",
+        },
         same=False,
     ),
     invalid(
@@ -185,4 +190,4 @@ ATTACKS = [
         "not finite|not causal",
         arenas=["core"],
     ),
-]  # fmt: skip
+]

@@ -63,7 +63,7 @@ class Need:
     off: tuple[Off, ...]
     better: bool = True
     arena: str = "golf"
-    accepted: Callable[[float], bool] = field(default=lambda score: math.isfinite(score))
+    accepted: Callable[[float], bool] = field(default=math.isfinite)
 
 
 def raw(logits: scoring.Logits, tokens: scoring.Tokens) -> scoring.Floats:

@@ -1,7 +1,7 @@
 """The smallest honest recipe of each contract, places in it where attacks are put, and how both are measured.
 
-A table of pairs of bytes for language models, a nearest mean for images: a trial costs a few tenths of a second, and the
-way of a measurement is that of any other.
+A table of pairs of bytes for language models, a nearest mean for images: a trial costs a few tenths of a second, and
+the way of a measurement is that of any other.
 """
 
 from __future__ import annotations
