@@ -111,7 +111,7 @@ def scramble(chunk: Chunk, pool: Tokens, draw: np.random.Generator, gain: Floats
     if gain is not None:
         chances += gain / np.maximum(gain.sum(axis=1, keepdims=True), 1e-9)
     chances /= chances.sum(axis=1, keepdims=True)
-    whole = draw.random(rows) < WHOLE_ROWS
+    whole: npt.NDArray[np.bool_] = np.less(draw.random(rows), WHOLE_ROWS)
     cuts = np.array([0 if whole[row] else draw.choice(length, p=chances[row]) for row in range(rows)])
     if not cuts.any():
         cuts[draw.integers(rows)] = draw.integers(1, length)

@@ -12,6 +12,8 @@ from tests.attacks.tiny import ARENAS, Arena, changed
 from trials.canonical import dumps
 from trials.vocab import VALID, Label
 
+#: Both language models share processes and pipes; what their scorers or budgets answer is tried at both.
+BOTH = ("golf", "core")
 #: What an attacker is assumed to know: the runner's session, its pipe, and the frames that it speaks.
 TOOLS = """import builtins, contextlib, ctypes, gc, json, math, os, pickle, signal, socket, struct, sys, threading, time
 import frames, meter, recipe_process
@@ -51,7 +53,7 @@ class Attack:
     label: str = VALID
     reason: str = ""
     same: bool = True
-    arenas: Sequence[str] = ("golf", "core")
+    arenas: Sequence[str] = ("golf",)
     settings: Mapping[str, object] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
 

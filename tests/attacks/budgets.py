@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.attacks.attack import Attack, overrun
+from tests.attacks.attack import BOTH, Attack, overrun
 from trials.vocab import Label
 
 TRAIN, EVALUATION = Label.TRAIN_BUDGET_OVERRUN, Label.EVAL_BUDGET_OVERRUN
@@ -20,37 +20,37 @@ os.times = lambda: os.terminal_size((0, 0))
 os.getloadavg = lambda: (0.0, 0.0, 0.0)
 os.environ["FAKETIME"] = "-1y"
 total = 0
-for number in range(40_000_000): total += number
+for number in range(25_000_000): total += number
 """
 FEWER = """
 told = session(); told.tell_units = lambda: send(Kind.PROGRESS, struct.pack("<Q", 1)); told.passed = lambda units: 1e18
-burn(1.5)
+burn(1.0)
 """
 MORE_THEN_FEWER = """
-send(Kind.PROGRESS, struct.pack("<Q", 10**15)); burn(1.5); send(Kind.PROGRESS, struct.pack("<Q", 100))
+send(Kind.PROGRESS, struct.pack("<Q", 10**15)); burn(1.0); send(Kind.PROGRESS, struct.pack("<Q", 100))
 """
 WITHOUT_METER = """
 from torch.utils._python_dispatch import _disable_current_modes
 with _disable_current_modes():
     began, some = time.process_time(), torch.rand(700, 700)
-    while time.process_time() - began < 1.5: some = (some @ some).clamp(0, 1)
+    while time.process_time() - began < 1.0: some = (some @ some).clamp(0, 1)
 """
 OTHER_METER = """
 meter.Meter.__torch_dispatch__ = lambda self, func, types, args=(), kwargs=None: func(*args, **(kwargs or {}))
 began, some = time.process_time(), torch.rand(700, 700)
-while time.process_time() - began < 1.5: some = (some @ some).clamp(0, 1)
+while time.process_time() - began < 1.0: some = (some @ some).clamp(0, 1)
 """
 NUMPY = """
 began, some = time.process_time(), np.ones((500, 500), np.float32) / 500
-while time.process_time() - began < 1.5: some = some @ some
+while time.process_time() - began < 1.0: some = some @ some
 """
-THREAD = "other = threading.Thread(target=burn, args=(1.5,)); other.start(); other.join()"
-CHILD = "if os.fork() == 0: burn(1.5); os._exit(0)\nos.wait()"
+THREAD = "other = threading.Thread(target=burn, args=(1.0,)); other.start(); other.join()"
+CHILD = "if os.fork() == 0: burn(1.0); os._exit(0)\nos.wait()"
 ORPHAN = """
 done, tell = os.pipe()
 if os.fork() == 0:
     os.setsid()
-    if os.fork() == 0: burn(1.5); os.write(tell, b"x"); time.sleep(60)
+    if os.fork() == 0: burn(1.0); os.write(tell, b"x"); time.sleep(60)
     os._exit(0)
 os.wait(); os.read(done, 1)
 """
@@ -75,7 +75,7 @@ def hidden(name: str, entry: str, code: str, *arenas: str, place: str = "train",
 
 ATTACKS = [
     hidden("patched clocks", "A5", CLOCKS, "golf", "core"),
-    hidden("training inside an import", "A6", "burn(1.5)", "golf", "core", place="import"),
+    hidden("training inside an import", "A6", "burn(1.0)", "golf", "core", place="import"),
     hidden("fewer units told than spent", "A6", FEWER, "golf", "core"),
     hidden("many units told and then few", "A6", MORE_THEN_FEWER),
     hidden("work without the meter", "A6", WITHOUT_METER),
@@ -84,22 +84,22 @@ ATTACKS = [
     hidden("training in a thread", "A6", THREAD),
     hidden("training in a child", "A6", CHILD),
     hidden("training in an orphan", "A7", ORPHAN, "golf", "core"),
-    hidden("training in vocabulary", "A6", "burn(1.5)", place="vocabulary", label=EVALUATION),
-    hidden("training in encode", "A6", "burn(1.5)", place="encode", label=EVALUATION),
-    hidden("training in the second load", "A6", "burn(1.5)", place="loaded", label=EVALUATION),
-    hidden("training while predicting", "A6", "burn(1.5)", "core", place="logits", label=EVALUATION),
-    overrun("more units than a number holds", "A3", {"train": END_UNITS}, TRAIN, "units of", arenas=["golf"]),
-    overrun("as many in an evaluation", "A3", {"loaded": END_UNITS}, EVALUATION, "units of"),
+    hidden("training in vocabulary", "A6", "burn(1.0)", place="vocabulary", label=EVALUATION),
+    hidden("training in encode", "A6", "burn(1.0)", place="encode", label=EVALUATION),
+    hidden("training in the second load", "A6", "burn(1.0)", place="loaded", label=EVALUATION),
+    hidden("training while predicting", "A6", "burn(1.0)", "core", place="logits", label=EVALUATION),
+    overrun("more units than a number holds", "A3", {"train": END_UNITS}, TRAIN, "units of"),
+    overrun("as many in an evaluation", "A3", {"loaded": END_UNITS}, EVALUATION, "units of", arenas=BOTH),
     Attack("units that nobody counts there", "A3", {"train": UNITS}, arenas=["core"]),
-    overrun("sleep in training", "A8", {"train": SLEEP}, TRAIN, "wall clock", limits=BRIEF),
-    overrun("a training that stops itself", "A8", {"train": STOP}, TRAIN, "wall clock", limits=BRIEF, arenas=["golf"]),
-    overrun("sleep in vocabulary", "A8", {"vocabulary": SLEEP}, EVALUATION, "wall", limits=BRIEF, arenas=["golf"]),
-    overrun("a lock in encode", "A8", {"encode": LOCK}, EVALUATION, "wall clock", limits=BRIEF, arenas=["golf"]),
+    overrun("sleep in training", "A8", {"train": SLEEP}, TRAIN, "wall clock", limits=BRIEF, arenas=BOTH),
+    overrun("a training that stops itself", "A8", {"train": STOP}, TRAIN, "wall clock", limits=BRIEF),
+    overrun("sleep in vocabulary", "A8", {"vocabulary": SLEEP}, EVALUATION, "wall", limits=BRIEF),
+    overrun("a lock in encode", "A8", {"encode": LOCK}, EVALUATION, "wall clock", limits=BRIEF),
     overrun("sleep in logits", "A8", {"logits": SLEEP}, EVALUATION, "wall clock", limits=BRIEF, arenas=["core"]),
-    overrun("a prediction that stops itself", "A8", {"logits": STOP}, EVALUATION, "wall", limits=BRIEF),
-    overrun("an endless read", "A8", {"logits": READ}, EVALUATION, "wall clock", limits=BRIEF, arenas=["golf"]),
+    overrun("a prediction that stops itself", "A8", {"logits": STOP}, EVALUATION, "wall", limits=BRIEF, arenas=BOTH),
+    overrun("an endless read", "A8", {"logits": READ}, EVALUATION, "wall clock", limits=BRIEF),
     overrun("an answer in drops", "A8", {"logits": DRIP}, EVALUATION, "wall clock", limits=BRIEF),
-    overrun("endless progress", "A8", {"logits": FLOOD}, EVALUATION, "wall clock", limits=BRIEF, arenas=["golf"]),
+    overrun("endless progress", "A8", {"logits": FLOOD}, EVALUATION, "wall clock", limits=BRIEF),
     overrun(
         "sleep in adapt",
         "A8",
@@ -107,6 +107,5 @@ ATTACKS = [
         EVALUATION,
         "wall clock",
         limits=BRIEF,
-        arenas=["golf"],
     ),
 ]

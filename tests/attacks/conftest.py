@@ -48,7 +48,7 @@ def _own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left(_own_folder: Path, honest: dict[str, Measurement]) -> Iterator[None]:
+def _nothing_is_left(_own_folder: Path) -> Iterator[None]:
     """No file, shared memory or process of a sandbox outlives its measurement."""
     yield
     patience = time.monotonic() + 5

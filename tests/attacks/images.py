@@ -21,21 +21,21 @@ os.times = lambda: None
 sys.modules["speed"].cpu_milliseconds = lambda: 0
 ctx.budget.__dict__.update(units=10**9, seconds=10**9, spent=lambda: 0)
 total = 0
-for number in range(30_000_000): total += number
+for number in range(20_000_000): total += number
 """
-CHILD = "if os.fork() == 0: burn(1.0); os._exit(0)\nos.wait()"
+CHILD = "if os.fork() == 0: burn(0.7); os._exit(0)\nos.wait()"
 ABANDONED = """
 ready, told = os.pipe()
 if os.fork() == 0:
-    if os.fork() == 0: burn(1.0); os.write(told, b"x"); time.sleep(600)
+    if os.fork() == 0: burn(0.7); os.write(told, b"x"); time.sleep(600)
     os._exit(0)
 os.read(ready, 1)
 """
-THREAD = "other = threading.Thread(target=burn, args=(1.0,)); other.start(); other.join()"
-EARLY = "send(Kind.TRAINED); burn(1.0)"
+THREAD = "other = threading.Thread(target=burn, args=(0.7,)); other.start(); other.join()"
+EARLY = "send(Kind.TRAINED); burn(0.7)"
 LATER = """
 original = os._exit
-def later(code): burn(1.0); original(code)
+def later(code): burn(0.7); original(code)
 os._exit = later
 """
 AHEAD = (
@@ -78,20 +78,20 @@ NEUTRAL = [
     speed("floats of double width", "A3", {"predicted": "out = out.astype(np.longdouble)"}),
 ]
 
-#: Work of one CPU second that is to be seen on the clock.
+#: Work of 0.7 CPU seconds that is to be seen on the clock.
 WORK = [
     speed("patched clocks", "A5", {"train": CLOCKS}),
-    speed("training in the import", "A6", {"import": "burn(1.0)"}),
+    speed("training in the import", "A6", {"import": "burn(0.7)"}),
     speed("training in a child", "A6", {"train": CHILD}),
     speed("training in a process that nobody waits for", "A6", {"train": ABANDONED}),
     speed("training in a thread", "A6", {"train": THREAD}),
-    speed("training in predict", "A6", {"predict": "burn(1.0)"}),
+    speed("training in predict", "A6", {"predict": "burn(0.7)"}),
 ]
 
 REFUSED = [
     told(overrun, "too much of it in training", "A6", {"train": CHILD}, TRAIN, "CPU time", settings=STRICT),
     told(
-        overrun, "too much of it while predicting", "A6", {"predict": "burn(1.0)"}, EVALUATION, "CPU", settings=STRICT
+        overrun, "too much of it while predicting", "A6", {"predict": "burn(0.7)"}, EVALUATION, "CPU", settings=STRICT
     ),
     told(overrun, "said to be trained before it is", "A6", {"train": EARLY}, EVALUATION, "CPU time", settings=STRICT),
     told(overrun, "sleep in training", "A8", {"train": "time.sleep(600)"}, TRAIN, "wall clock", limits=BRIEF),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.attacks.attack import Attack, crash, invalid, overrun
+from tests.attacks.attack import BOTH, Attack, crash, invalid, overrun
 from trials.vocab import Label
 
 NESTED = 'send(Kind.FAILED, b"[" * 60_000); time.sleep(60)'
@@ -38,13 +38,6 @@ if os.fork() == 0:
     os._exit(0)
 os.read(ready, 1); os.wait()
 """
-FORKS = """
-for _ in range(100):
-    try: child = os.fork()
-    except OSError: break
-    if child == 0: time.sleep(600); os._exit(0)
-else: worked("more processes than the limit")
-"""
 AWAY = """
 import atexit, shutil
 atexit.register(burn, 100)
@@ -74,24 +67,24 @@ predictor.table = predictor.table + 3 * (hash(repr(seen)) % 7)
 
 ATTACKS = [
     crash("leave before the work", "A4", {"train": STALE}, "exited with 0"),
-    crash("leave while predicting", "A4", {"logits": "os._exit(0)"}, "exited with 0"),
-    crash("leave with the sandbox's own code", "A4", {"load": "os._exit(125)"}, "exited with 125", arenas=["golf"]),
+    crash("leave while predicting", "A4", {"logits": "os._exit(0)"}, "exited with 0", arenas=BOTH),
+    crash("leave with the sandbox's own code", "A4", {"load": "os._exit(125)"}, "exited with 125"),
     crash("kill oneself", "A4", {"logits": "os.kill(os.getpid(), signal.SIGKILL)"}, "signal 9"),
     crash("fault on purpose", "A4", {"train": "ctypes.string_at(0)"}, "signal 11"),
     crash("exit in vocabulary", "A4", {"vocabulary": "sys.exit()"}, "SystemExit"),
-    crash("interrupt in load", "A4", {"load": "raise KeyboardInterrupt"}, "KeyboardInterrupt", arenas=["golf"]),
+    crash("interrupt in load", "A4", {"load": "raise KeyboardInterrupt"}, "KeyboardInterrupt"),
     crash("an error that cannot be told", "A4", {"train": HOSTILE_ERROR}),
     crash("an error of odd characters", "A4", {"train": ODD_TEXT}, "ValueError: ..+script"),
-    crash("nested words", "A4", {"train": NESTED}, "readable reason"),
+    crash("nested words", "A4", {"train": NESTED}, "readable reason", arenas=BOTH),
     crash("nested words while predicting", "A4", {"logits": NESTED}, "readable reason", arenas=["core"]),
     crash("an early failure told late", "A4", {"logits": OTHER_ENDS}),
     crash("a failure without end", "A4", {"train": "send(Kind.FAILED, bytes(1 << 20))"}, "FAILED of 1048576"),
     crash("both pipes closed", "A4", {"logits": "os.closerange(3, 64)"}),
-    crash("garbage", "A21", {"logits": "os.write(outgoing(), os.urandom(4) + bytes(4096))"}, "protocol"),
+    crash("garbage", "A21", {"logits": "os.write(outgoing(), os.urandom(4) + bytes(4096))"}, "protocol", arenas=BOTH),
     crash("an answer to another question", "A21", {"logits": "send(Kind.VOCABULARY, b'')"}, "frame of kind 67"),
     crash("an order to the evaluator", "A21", {"train": "send(Kind.SOURCE, b'')"}, "frame of kind 2"),
     crash("progress of the wrong size", "A21", {"train": "send(Kind.PROGRESS, b'9')"}, "PROGRESS of 1"),
-    invalid("an empty answer", "A21", {"logits": "send(Kind.LOGITS, b'')"}, "logits of shape"),
+    invalid("an empty answer", "A21", {"logits": "send(Kind.LOGITS, b'')"}, "logits of shape", arenas=BOTH),
     invalid(
         "an answer that claims a shape",
         "A21",
@@ -103,14 +96,12 @@ ATTACKS = [
         "A21",
         {"vocabulary": "send(Kind.VOCABULARY, b'\\xff' * 4)"},
         "protocol",
-        arenas=["golf"],
     ),
     Attack(
         "answers before the questions",
         "A21",
         {"loaded": "session().adapts = 0", "logits": BEFORE},
         same=False,
-        arenas=["golf"],
     ),
     overrun(
         "an overrun of one's own",
@@ -118,7 +109,6 @@ ATTACKS = [
         {"train": "send(Kind.OVERRUN, b'\\xff' * 8)"},
         Label.TRAIN_BUDGET_OVERRUN,
         "over",
-        arenas=["golf"],
     ),
     overrun(
         "a gigabyte as artifact",
@@ -126,7 +116,6 @@ ATTACKS = [
         {"train": HUGE},
         Label.SIZE_BLOCKED,
         "999,9..,... bytes over",
-        arenas=["golf"],
         limits={"artifact_bytes": 100_000},
     ),
     crash(
@@ -136,10 +125,9 @@ ATTACKS = [
         "memory",
         limits={"memory_bytes": 1 << 30},
     ),
-    Attack("a daemon that stays", "A7", {"train": DAEMON, "loaded": DAEMON}),
-    Attack("many forks", "A24", {"train": FORKS}, arenas=["golf"]),
+    Attack("a daemon that stays", "A7", {"train": DAEMON, "loaded": DAEMON}, arenas=BOTH),
     Attack("sixteen megabytes of words", "A26", {"train": "for _ in range(16): os.write(2, b'val_bpb: 0 ' * 95_326)"}),
     Attack("a folder swept away", "A4", {"trained": AWAY}),
     Attack("limits of the process", "A25", {"train": LIMITS}),
-    Attack("what two processes can tell apart", "A30", {"loaded": SAME}, same=False),
+    Attack("what two processes can tell apart", "A30", {"loaded": SAME}, same=False, arenas=BOTH),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.attacks.attack import Attack, crash, invalid
+from tests.attacks.attack import BOTH, Attack, crash, invalid
 
 FILES = """
 for name in ("result.json", "results.tsv", "run_seed0.jsonl", "timing.json", "../result.json", "/tmp/attacked.json"):
@@ -48,16 +48,16 @@ for row in range(len(tokens)):
 """
 
 ATTACKS = [
-    Attack("printed scores", "A1", {"train": PRINTS, "load": PRINTS, "logits": PRINTS}),
+    Attack("printed scores", "A1", {"train": PRINTS, "load": PRINTS, "logits": PRINTS}, arenas=BOTH),
     Attack("result files", "A2", {"import": FILES, "train": FILES, "trained": FILES, "load": FILES, "logits": FILES}),
-    Attack("patched arithmetic", "A20", {"loaded": PATCHED}),
+    Attack("patched arithmetic", "A20", {"loaded": PATCHED}, arenas=BOTH),
     Attack("pickle in the artifact", "A15", {"trained": PICKLED, "load": "artifact = artifact[:65536]"}),
     Attack(
         "start hooks for later processes",
         "A19",
         {"train": START_HOOKS, "loaded": "if hasattr(builtins, 'HOOKED'): predictor.table = predictor.table * 0"},
     ),
-    invalid("logits that are nan", "A3", {"logits": "out *= np.nan"}, "not finite"),
+    invalid("logits that are nan", "A3", {"logits": "out *= np.nan"}, "not finite", arenas=BOTH),
     invalid("minus infinity for the rest", "A3", {"logits": "out[..., 1:] = -np.inf"}, "not finite"),
     invalid("overflow of float64", "A3", {"logits": "out = out.astype(np.float64) * 1e300"}, "not finite"),
     invalid("words for numbers", "A3", {"logits": "return out.astype(str)"}, "expected float32"),
@@ -65,7 +65,7 @@ ATTACKS = [
     invalid("whole numbers", "A3", {"logits": "out = out.astype(np.int64)"}, "expected float32"),
     invalid("nothing at all", "A3", {"logits": "return None"}, "expected float32"),
     invalid("complex numbers", "A3", {"logits": "out = out * 1j"}, "expected float32"),
-    invalid("one row too few", "A3", {"logits": "out = out[:-1]"}, "logits of shape"),
+    invalid("one row too few", "A3", {"logits": "out = out[:-1]"}, "logits of shape", arenas=BOTH),
     invalid("one word too many", "A3", {"logits": "out = np.pad(out, ((0, 0), (0, 0), (0, 1)))"}, "logits of"),
     Attack("half floats", "A3", {"logits": "out = out.astype(np.float16)"}),
     Attack("negative zeros", "A3", {"logits": "out = np.where(out == 0, np.float32(-0.0), out)"}),
@@ -78,13 +78,15 @@ ATTACKS = [
         },
     ),
     Attack("constant shift per position", "A3", {"logits": "out += np.float32(1024.0)"}),
-    invalid("the target itself", "A11", {"logits": TARGET}, "not causal"),
+    invalid("the target itself", "A11", {"logits": TARGET}, "not causal", arenas=BOTH),
     invalid("a cache keyed with the target", "A11", {"logits": HASHED}, "not causal"),
     invalid(
         "the token after next", "A11", {"logits": "out[:, :-2] += np.eye(256, dtype='f4')[tokens[:, 2:]]"}, "not ca"
     ),
     invalid("the other rows", "A11", {"logits": "out[..., 101] += tokens[::-1] % 7"}, "not causal"),
-    invalid("the sum of the chunk", "A11", {"logits": "out[..., 101] += tokens.sum() % 97 / 97"}, "not causal"),
+    invalid(
+        "the sum of the chunk", "A11", {"logits": "out[..., 101] += tokens.sum() % 97 / 97"}, "not causal", arenas=BOTH
+    ),
     invalid("chance", "A11", {"logits": "out[..., 101] += os.urandom(1)[0] / 64"}, "not causal"),
     invalid("the time of day", "A30", {"logits": "out[..., 101] += time.time_ns() % 1000 / 500"}, "not causal"),
     invalid(
@@ -102,7 +104,6 @@ ATTACKS = [
             "logits": "self.adapt(tokens)\nout += np.log1p(self.seen).astype('f4')",
         },
         "not causal",
-        arenas=["golf"],
     ),
     Attack("an attribute for every name", "A10", {"predictor": "def __getattr__(self, name): return lambda *a: None"}),
     Attack(
@@ -113,7 +114,6 @@ ATTACKS = [
             "encode": "SEEN.append(text); open('seen', 'ab').write(text)",
             "logits": "if SEEN or os.path.exists('seen'): out *= 9",
         },
-        arenas=["golf"],
     ),
     invalid("tokens that leave out every second byte", "A11", {"encode": "tokens = tokens[::2]"}, "does not spell"),
     invalid("no tokens", "A11", {"encode": "tokens = []"}, "does not spell"),
@@ -127,6 +127,7 @@ ATTACKS = [
             "encode": "tokens = [t - 256 * (n % 2) for t, n in zip(tokens, [*tokens[1:], 0])]",
         },
         "does not spell",
+        arenas=BOTH,
     ),
     invalid(
         "numbers far below zero",
@@ -150,6 +151,7 @@ ATTACKS = [
             "encode": "if 'TRAINED' in globals(): tokens = [255 - each for each in tokens]",
         },
         "vocabulary.. differs",
+        arenas=BOTH,
     ),
     Attack(
         "weights in places that are not counted",
@@ -164,6 +166,7 @@ ATTACKS = [
             "if 'KEPT' in os.environ: artifact = bytes.fromhex(os.environ['KEPT']) * 2",
         },
         same=False,
+        arenas=BOTH,
     ),
     invalid("the path of a file as artifact", "A17", {"trained": "artifact = '/etc/passwd'"}, "returned str"),
     invalid(

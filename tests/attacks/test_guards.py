@@ -74,6 +74,11 @@ def raw(logits: scoring.Logits, tokens: scoring.Tokens) -> scoring.Floats:
     return picked
 
 
+def no_gain(picked: scoring.Floats, *_: Any) -> scoring.Floats:
+    """Cuts are drawn evenly."""
+    return np.zeros_like(picked)
+
+
 def unread(self: wire.Wire) -> None:
     """A look at the clocks that refuses nothing."""
     self._watch(self.units)
@@ -175,7 +180,10 @@ NEEDS = [
     Need(
         "tokens below zero",
         invalid("aliases", "A11", ALIASES, "spell"),
-        (off(scoring, "spells", spells_with_any_number),),
+        (
+            off(scoring, "spells", spells_with_any_number),
+            off(scoring, "gains", no_gain),
+        ),
     ),
     Need(
         "floor below which no score is believed",
@@ -231,6 +239,7 @@ NEEDS = [
         (
             off(scoring, "require_finite"),
             off(scoring, "largest_difference", lambda *_: (0.0, 0, 0)),
+            off(scoring, "gains", no_gain),
             off(golf_judge, "_score", lambda m, p: Outcome(VALID, "", m.score, {})),
         ),
         better=False,

@@ -31,8 +31,8 @@ def test_what_a_process_says_changes_nothing(attack: Attack, honest: dict[str, M
 @pytest.mark.parametrize("attack", WORK, ids=name_of)
 def test_all_work_is_on_the_clock(attack: Attack, honest: dict[str, Measurement]) -> None:
     found = verdict(attack, honest["speed"])
-    assert found.cpu_seconds["seed_0"] > 0.9
-    assert (found.score or 0.0) > 3 * (honest["speed"].score or 1.0)
+    assert found.cpu_seconds["seed_0"] > 0.6
+    assert (found.score or 0.0) > 2 * (honest["speed"].score or 1.0)
 
 
 def test_work_after_the_predictions_is_on_the_clock_until_the_tree_has_ended(honest: dict[str, Measurement]) -> None:

@@ -16,7 +16,7 @@ from tests.evaluators.test_sandbox import NOBODY, SYSTEM_PYTHON, users
 from trials.vocab import VALID
 
 #: (arena, wanted level, what is forced)
-PLAN = [("golf", "L3", ""), ("speed", "L3", ""), ("golf", "L2", ""), ("core", "L3", "landlock"), ("speed", "L2", "")]
+PLAN = [("golf", "L3", ""), ("speed", "L3", ""), ("golf", "L3", "landlock"), ("speed", "L2", "")]
 
 
 def program(user: str) -> tuple[list[str], str]:

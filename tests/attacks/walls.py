@@ -53,8 +53,9 @@ act("hard link", os.link, known["writable"], "model.bin")
 act("remove", os.unlink, known["writable"])
 os.symlink(known["writable"], "linked"); act("through a link", write, "linked")
 if known["secret"] in json.dumps(dict(os.environ)): worked("environment")
-for pid in ["self", os.getppid(), known["worker"], *[n for n in (os.listdir("/proc") if os.access("/proc", os.R_OK) else
-    []) if n.isdigit()]]: act(f"environment of {pid}", secret, f"/proc/{pid}/environ")
+seen = []
+with contextlib.suppress(OSError): seen = [name for name in os.listdir("/proc") if name.isdigit()]
+for pid in ["self", os.getppid(), known["worker"], *seen]: act("environment", secret, f"/proc/{pid}/environ")
 act("memory of the worker", lambda: os.open(f"/proc/{known['worker']}/mem", os.O_RDWR))
 act("memory of the keeper", lambda: os.getppid() and os.open(f"/proc/{os.getppid()}/mem", os.O_RDWR))
 act("trace the keeper", lambda: libc.ptrace(16, os.getppid(), 0, 0) == 0)
