@@ -30,12 +30,13 @@ class Kind(IntEnum):
     IMAGES = 10  # packed images; training ones first, unlabelled ones to predict once the child has trained
     LABELS = 11  # int64, one for each training image
     LIBRARY = 12  # packed: a JSON description of shards on disk, then what each token spells
+    ASIDE = 13  # the same as CHUNK, outside the budget: neither scored nor learnt from
     READY = 64  # nothing: the runner has started; sent before any byte of a recipe is read
     PROGRESS = 65  # units spent, u64
     TRAINED = 66  # the artifact; nothing where the model stays in the process
     VOCABULARY = 67  # packed tokens
     TOKENS = 68  # packed: int32 of each text
-    LOADED = 69  # one byte: 1 when the predictor adapts
+    LOADED = 69  # one byte, 1 when the predictor adapts; then its packed tokens
     LOGITS = 70  # float32 (rows, length, vocabulary)
     ADAPTED = 71  # nothing
     OVERRUN = 72  # units spent, u64, when they passed the limit

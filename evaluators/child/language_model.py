@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +46,8 @@ class Session:
         self.units: int | None = settings["units"]
         self.tolerance = float(settings["unit_tolerance"])
         self.before = int(settings["units_before"])
+        self.aside = 0
+        self.held: int | None = None
         self.meter = self.fresh_meter()
 
     def send(self, kind: Kind, payload: bytes | memoryview = b"") -> None:
@@ -58,19 +61,31 @@ class Session:
 
     def passed(self, units: int) -> float:
         """A mark of the budget: report, or end the process when the budget is overrun."""
-        spent, budget = self.before + units, float(self.units or 0)
-        if spent > budget * (1 + self.tolerance):
+        spent, budget = self.spent(units), float(self.units or 0)
+        left = budget * (1 + self.tolerance) - spent
+        if left < 0:
             self.send(Kind.OVERRUN, struct.pack("<Q", spent))
             os._exit(0)  # an exception could be caught
         self.tell_units()
-        return float(min(units + budget / MARKS, budget * (1 + self.tolerance) - self.before + 1))
+        return units + min(budget / MARKS, left + 1)
+
+    def spent(self, units: int) -> int:
+        """Of the budget: all that was counted, less what was asked aside."""
+        return self.before + (units if self.held is None else self.held) - self.aside
+
+    @contextmanager
+    def outside_the_budget(self) -> Iterator[None]:
+        """What is asked now costs CPU seconds, which the evaluator hears of, and nothing of the budget."""
+        self.held = began = self.meter.units
+        yield
+        self.held, self.aside = None, self.aside + self.meter.units - began
 
     def tell_units(self) -> None:
         self.send(Kind.PROGRESS, struct.pack("<Q", self.before + self.meter.units))
 
     def context(self, documents: Sequence[bytes]) -> Context:
-        meter, before = self.meter, self.before
-        budget = Budget(self.units, float(self.settings["seconds"]), lambda: before + meter.units)
+        meter = self.meter
+        budget = Budget(self.units, float(self.settings["seconds"]), lambda: self.spent(meter.units))
         return Context(
             int(self.settings["seed"]), str(self.settings["device"]), int(self.settings["threads"]), budget, documents
         )
@@ -179,15 +194,16 @@ def predict(session: Session) -> None:
             artifact = frames.read_frame(session.incoming, Kind.ARTIFACT)
             predictor = recipe.load(artifact, session.context([]))
             adapts = callable(getattr(predictor, "adapt", None))
-            session.send(Kind.LOADED, bytes([adapts]))
+            session.send(Kind.LOADED, bytes([adapts]) + pack_vocabulary(predictor.vocabulary()))
             chunk = np.empty((0, 0), dtype=np.int32)
             while (request := frames.next_frame(session.incoming)) is not None:
                 kind, payload = request
                 stage = kind.name.lower()
-                if kind is Kind.CHUNK:
+                if kind in (Kind.CHUNK, Kind.ASIDE):
                     rows, length = struct.unpack_from("<2I", payload)
                     chunk = np.frombuffer(payload, dtype="<i4", offset=8).reshape(rows, length)
-                    answer = pack_logits(predictor.logits(chunk.copy()))
+                    with session.outside_the_budget() if kind is Kind.ASIDE else nullcontext():
+                        answer = pack_logits(predictor.logits(chunk.copy()))
                     session.tell_units()
                     session.send(Kind.LOGITS, answer)
                 elif kind is Kind.ENCODE:

@@ -186,8 +186,13 @@ class Conversation:
             self.order.report(Progress(self.phase, min(1.0, max(0.0, fraction))))
 
     @contextmanager
-    def process(self, phase: Phase, budget: int | None, seconds: float) -> Iterator[tuple[Wire, Confined]]:
-        """A fresh sandbox whose runner has been sent the recipe; what breaks off becomes a verdict."""
+    def process(
+        self, phase: Phase, budget: int | None, seconds: float, spare: int = 1
+    ) -> Iterator[tuple[Wire, Confined]]:
+        """A fresh sandbox whose runner has been sent the recipe; what breaks off becomes a verdict.
+
+        The recipe is told of ``seconds``, and stopped ``spare`` times as late.
+        """
         self.phase = phase
         shown = self.order.train.paths() if phase in TRAINING and isinstance(self.order.train, Shelf) else ()
         self.tell(0.0, now=True)
@@ -195,7 +200,7 @@ class Conversation:
             wire = Wire(confined, lambda _units: self.watch(wire, budget))
             self._hear_ready(wire, confined, budget, seconds)
             try:
-                self.start_clock(wire, seconds)
+                self.start_clock(wire, spare * seconds)
                 wire.send(Kind.SOURCE, self.packed)
                 yield wire, confined
             except Late as error:
@@ -335,37 +340,63 @@ class Conversation:
         return tokens
 
     @contextmanager
-    def predictor(self, phase: Phase) -> Iterator[tuple[Wire, bool]]:
-        """A fresh process that has loaded the artifact; and whether it adapts. Its clock has been running."""
-        seconds = self.limits.eval_seconds - (self.spelling_seconds if self.limits.wallclock else 0.0)
-        with self.process(phase, self.limits.eval_units, seconds) as (wire, _):
-            wire.send(Kind.ARTIFACT, self.artifact)
-            yield wire, self.answer(wire, Kind.LOADED, 1) == b"\x01"
+    def predictor(self, phase: Phase, *, spare: int = 1) -> Iterator[tuple[Wire, bool]]:
+        """A fresh process that has loaded the artifact; and whether it adapts. Its clock has been running.
 
-    def logits(self, wire: Wire, tokens: scoring.Tokens) -> scoring.Logits:
-        """Ask for the logits of a chunk (B, T) -> (B, T, V). Raises Verdict."""
+        spare: times the seconds of an evaluation that it may work, where it is asked for more than is scored.
+
+        What tokens spell has to follow from the artifact, or it would be a part of the model that nobody counts.
+        Raises Verdict.
+        """
+        seconds = self.limits.eval_seconds - (self.spelling_seconds if self.limits.wallclock else 0.0)
+        with self.process(phase, self.limits.eval_units, seconds, spare) as (wire, _):
+            wire.send(Kind.ARTIFACT, self.artifact)
+            said = self.answer(wire, Kind.LOADED, 1 + VOCABULARY_BYTES)
+            if said[1:] != pack_texts(self.vocabulary):
+                reason = "vocabulary() differs between the process that trained and one that has loaded the artifact"
+                raise Verdict(Label.INVALID_RESULT, reason, {})
+            yield wire, said[:1] == b"\x01"
+
+    def logits(self, wire: Wire, tokens: scoring.Tokens, kind: Kind = Kind.CHUNK) -> scoring.Logits:
+        """Ask for the logits of a chunk (B, T) -> (B, T, V). Raises Verdict.
+
+        kind: CHUNK, or ASIDE where the answer costs the recipe nothing of its budget.
+        """
         rows, length = tokens.shape
         shape = (rows, length, len(self.vocabulary))
         count = math.prod(shape)
         room = memoryview(bytearray(4 * count)) if self.scorer is None else self.scorer.room(count)
-        wire.send(Kind.CHUNK, struct.pack("<2I", rows, length) + tokens.astype("<i4").tobytes())
+        wire.send(kind, struct.pack("<2I", rows, length) + tokens.astype("<i4").tobytes())
         head = self.answer(wire, Kind.LOGITS, LOGITS_HEAD.size + 4 * count, room)
         found = LOGITS_HEAD.unpack_from(head) if len(head) >= LOGITS_HEAD.size else ()
         if found != shape or len(head) != LOGITS_HEAD.size:
             raise Verdict(Label.INVALID_RESULT, f"logits of shape {found}, expected {shape}")
         return np.frombuffer(room, dtype="<f4").reshape(shape)
 
+    def finite(self, logits: scoring.Logits, index: int) -> scoring.Logits:
+        """The logits of chunk ``index`` as they are. Raises Verdict when one is not finite."""
+        with _in_chunk(index):
+            scoring.require_finite(logits)
+        return logits
+
     def log_probabilities(
         self, wire: Wire, logits: scoring.Logits, tokens: scoring.Tokens, index: int
     ) -> scoring.Floats:
         """Natural log-probabilities of the tokens of chunk ``index``, (B, T). Raises Verdict."""
-        try:
-            if self.scorer is not None:
-                with wire.paused():
-                    return self.scorer.log_probabilities(logits, tokens)
-            return scoring.log_probabilities(logits, tokens)
-        except scoring.NotADistribution as error:
-            raise Verdict(Label.INVALID_RESULT, f"{error} of chunk {index}", {"chunk": index}) from error
+        with _in_chunk(index):
+            if self.scorer is None:
+                return scoring.log_probabilities(logits, tokens)
+            with wire.paused():
+                return self.scorer.log_probabilities(logits, tokens)
+
+
+@contextmanager
+def _in_chunk(index: int) -> Iterator[None]:
+    """Logits that are no distribution become a verdict that names their chunk."""
+    try:
+        yield
+    except scoring.NotADistribution as error:
+        raise Verdict(Label.INVALID_RESULT, f"{error} of chunk {index}", {"chunk": index}) from error
 
 
 def not_causal(move: float, what: str, where: Mapping[str, int]) -> Verdict:

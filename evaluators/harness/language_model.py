@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ from evaluators.contract import Measurement
 from evaluators.harness import scoring
 from evaluators.harness.conversation import Conversation, Order, not_causal
 from evaluators.harness.projection import project
+from evaluators.harness.wire import Wire
 
 KEPT_BYTES = 96 << 20
 PACK_BYTES = 1 << 20
@@ -85,7 +86,7 @@ class _Trial(Conversation):
         """Score every chunk; only then may the predictor learn from it."""
         seen = _Seen()
         with self.predictor("predict") as (wire, seen.adapts):
-            kept = self._chunks_to_probe(seen.adapts)
+            kept = self._chunks_to_probe()
             for index, chunk in enumerate(self.chunks):
                 logits = self.logits(wire, chunk.tokens)
                 seen.picked.append(self.log_probabilities(wire, logits, chunk.tokens, index))
@@ -96,15 +97,14 @@ class _Trial(Conversation):
                     self.answer(wire, Kind.ADAPTED, 0)
         return seen
 
-    def _chunks_to_probe(self, adapts: bool) -> set[int]:
+    def _chunks_to_probe(self) -> set[int]:
         """Chunks whose logits are kept for comparison, unknown to the recipe.
 
-        One when the predictor learns: behind it the two processes would have learnt different things. Otherwise as many
-        as fit into KEPT_BYTES.
+        As many as fit into KEPT_BYTES.
         """
         order = secrets.SystemRandom().sample(range(len(self.chunks)), len(self.chunks))
         each = 4 * self.chunks[0].tokens.size * len(self.vocabulary)
-        return set(order[: 1 if adapts else max(1, KEPT_BYTES // each)])
+        return set(order[: max(1, KEPT_BYTES // each)])
 
     def _asked_again(self, seen: _Seen) -> list[int]:
         """Chunks that the second process is asked for: all, or those that are kept and a share of the others."""
@@ -115,25 +115,44 @@ class _Trial(Conversation):
         return sorted({*drawn, *seen.logits})
 
     def probe(self, seen: _Seen) -> None:
-        """The same requests to a fresh process, with scrambled futures in kept chunks. Raises Verdict if it peeked."""
+        """The same requests to a fresh process, with scrambled futures in kept chunks. Raises Verdict if it peeked.
+
+        A predictor that learns is asked aside with the scrambled future, then for the chunk as it is, which it learns
+        from as it did before. That it can tell the two processes apart then helps nobody: what it said of a chunk has
+        to be said again before it is told how that chunk goes on.
+        """
         draw = np.random.default_rng(secrets.randbits(128))
         largest = 0.0
-        with self.predictor("probe") as (wire, _):
+        with self.predictor("probe", spare=2 if seen.adapts else 1) as (wire, _):
             for index in self._asked_again(seen):
-                chunk, kept = self.chunks[index], seen.logits.get(index)
-                if kept is None:
-                    again = self.log_probabilities(wire, self.logits(wire, chunk.tokens), chunk.tokens, index)
-                    move, row, position = scoring.largest_difference(seen.picked[index], again)
-                else:
-                    other = scoring.scramble(chunk, self.pool, draw)
-                    move, row, position = scoring.largest_move(kept, self.logits(wire, other.tokens), other.cuts)
-                if not move <= LARGEST_MOVE:
-                    what = "its future was replaced" if kept is not None else "it was asked for again"
-                    raise not_causal(move, what, {"chunk": index, "row": row, "position": position})
-                largest = max(largest, move)
+                if index in seen.logits:
+                    largest = max(largest, self._with_another_future(wire, seen, index, draw))
+                if index not in seen.logits or seen.adapts:
+                    largest = max(largest, self._once_more(wire, seen, index))
                 if seen.adapts:
-                    if kept is not None:
-                        break
                     wire.send(Kind.ADAPT)
                     self.answer(wire, Kind.ADAPTED, 0)
         self.record.numbers["largest_move"] = largest
+
+    def _with_another_future(self, wire: Wire, seen: _Seen, index: int, draw: np.random.Generator) -> float:
+        """The largest change of a prediction, in nats, when what comes behind it is replaced. Raises Verdict."""
+        chunk = self.chunks[index]
+        gain = scoring.gains(seen.picked[index], chunk.tokens, self.pool)
+        other = scoring.scramble(chunk, self.pool, draw, gain)
+        logits = self.logits(wire, other.tokens, Kind.ASIDE if seen.adapts else Kind.CHUNK)
+        move, row, position = scoring.largest_move(seen.logits[index], self.finite(logits, index), other.cuts)
+        return _within(move, "its future was replaced", {"chunk": index, "row": row, "position": position})
+
+    def _once_more(self, wire: Wire, seen: _Seen, index: int) -> float:
+        """The largest change of a prediction, in nats, when the same is asked again. Raises Verdict."""
+        chunk = self.chunks[index]
+        again = self.log_probabilities(wire, self.logits(wire, chunk.tokens), chunk.tokens, index)
+        move, row, position = scoring.largest_difference(seen.picked[index], again)
+        return _within(move, "it was asked for again", {"chunk": index, "row": row, "position": position})
+
+
+def _within(move: float, what: str, where: Mapping[str, int]) -> float:
+    """The move, when it is small enough to be rounding. Raises Verdict."""
+    if not move <= LARGEST_MOVE:
+        raise not_causal(move, what, where)
+    return move

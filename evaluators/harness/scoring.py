@@ -13,6 +13,8 @@ Floats = npt.NDArray[np.float64]
 Tokens = npt.NDArray[np.int32]
 Logits = npt.NDArray[np.float32]
 
+WHOLE_ROWS = 0.125
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -36,7 +38,7 @@ def spells(tokens: Tokens, vocabulary: Sequence[bytes], text: bytes) -> int:
         return -1
     at = 0
     for number in tokens.tolist():
-        piece = vocabulary[number] if number < len(vocabulary) else None
+        piece = vocabulary[number] if 0 <= number < len(vocabulary) else None
         if piece is None or not text.startswith(piece, at):
             return at
         at += len(piece)
@@ -92,13 +94,27 @@ class Scramble:
     cuts: npt.NDArray[np.int64]
 
 
-def scramble(chunk: Chunk, pool: Tokens, draw: np.random.Generator) -> Scramble:
+def gains(picked: Floats, tokens: Tokens, pool: Tokens) -> Floats:
+    """How much better each token (B, T) was predicted than its frequency in ``pool`` would have: nats, at least 0."""
+    counts = np.bincount(pool, minlength=int(tokens.max()) + 1)
+    found: Floats = np.maximum(0.0, picked - np.log(np.maximum(counts, 1)[tokens] / len(pool)))
+    return found
+
+
+def scramble(chunk: Chunk, pool: Tokens, draw: np.random.Generator, gain: Floats | None = None) -> Scramble:
     """Replace each row's future from a random cut with real text from elsewhere in ``pool``.
 
-    About half the rows are replaced whole, so that a model that looks into other rows of a chunk is seen as well.
+    About one row in eight is replaced whole, so that a model that looks into other rows of a chunk is seen as well.
+    gain (rows, length): half of the cuts are drawn in proportion to it. Only the token at the cut tells whether it was
+    looked at itself, and whoever looks at a few looks where most is to be gained.
     """
     rows, length = chunk.tokens.shape
-    cuts = np.where(draw.random(rows) < 0.5, 0, draw.integers(1, length, size=rows))
+    chances = np.full((rows, length), 1.0 / length)
+    if gain is not None:
+        chances += gain / np.maximum(gain.sum(axis=1, keepdims=True), 1e-9)
+    chances /= chances.sum(axis=1, keepdims=True)
+    whole: npt.NDArray[np.bool_] = np.less(draw.random(rows), WHOLE_ROWS)
+    cuts = np.array([0 if whole[row] else draw.choice(length, p=chances[row]) for row in range(rows)])
     if not cuts.any():
         cuts[draw.integers(rows)] = draw.integers(1, length)
     tokens = chunk.tokens.copy()

@@ -115,7 +115,7 @@ def of_failure(payload: bytes, phase: Phase, units: int) -> Verdict:
         said = json.loads(payload)
         stage, reason, excerpt = (str(said[name]) for name in ("stage", "reason", "excerpt"))
         contract = said["contract"] is True
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Verdict(Label.CRASH, "protocol: FAILED without a readable reason", {"phase": phase})
     if phase not in TRAINING:
         reason = reason[:MESSAGE_CHARACTERS]
