@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from specialists.proposers.catalog.evidence import BROKEN, BROKEN_LIMIT, Evidence, Step, Use
-from trials.vocab import Label
+from specialists.proposers.catalog.evidence import Evidence, Step, Use
+from specialists.proposers.catalog.resources import Resource
 
 #: Spreads of the effects, as shares of the starting score.
 IDEA_SPREAD, TRANSFORM_SPREAD, STRENGTH_SPREAD, CONTEXT_SPREAD = 0.003, 0.008, 0.003, 0.003
@@ -28,10 +28,8 @@ SETTLES = 0.004
 REPAIRABLE = 0.75
 #: What a trial that yields no score costs, as a share of the starting score.
 WASTE = 0.002
-#: Expected log growth of a resource for a direction of 1 at scale 1, and the spread of that guess when it is 0.
-GROWTH = {"artifact_bytes": 0.15, "train_units": 0.05, "eval_units": 0.7}
+#: Spread of the log growth of a resource that a transformation is not expected to move.
 STILL = 0.01
-DIRECTIONS = {"artifact_bytes": "size", "train_units": "train", "eval_units": "evaluate"}
 Array = NDArray[np.float64]
 
 
@@ -129,7 +127,7 @@ class Model:
         """True when one of the steps broke a limit before, so that its miss is there to be repaired."""
         names = {step.name for step in candidate.steps}
         return any(
-            Label(use.entry.label) in BROKEN_LIMIT and names & {step.name for step in use.steps}
+            self.evidence.catalogue.broken(use.entry) and names & {step.name for step in use.steps}
             for use in self.evidence.uses
         )
 
@@ -172,7 +170,7 @@ class Model:
     def chance(self, candidate: Candidate) -> tuple[float, float]:
         """Probabilities that a trial of the candidate runs to a valid end, and that it stays inside every limit."""
         runs = math.prod(self._runs(step) for step in candidate.steps)
-        return runs, math.prod(self._fits(candidate, resource) for resource in GROWTH)
+        return runs, math.prod(self._fits(candidate, resource) for resource in self.evidence.catalogue.resources)
 
     def uses(self, name: str) -> list[Use]:
         return [use for use in self.evidence.uses if any(step.name == name for step in use.steps)]
@@ -182,13 +180,13 @@ class Model:
         good, bad = 0.0, 0.0
         for use in self.uses(step.name):
             scale = next(other.scale for other in use.steps if other.name == step.name)
-            if Label(use.entry.label) in BROKEN:
+            if self.evidence.catalogue.useless(use.entry):
                 bad += 1.0 if step.scale >= scale else 0.25
             else:
                 good += 1.0
         return (3.8 + good) / (4.0 + good + 4.0 * bad)
 
-    def _fits(self, candidate: Candidate, resource: str) -> float:
+    def _fits(self, candidate: Candidate, resource: Resource) -> float:
         """Probability that a resource stays inside its limit."""
         entry = self.evidence.entries.get(candidate.parent)
         limit = self.evidence.limit(resource)
@@ -203,10 +201,10 @@ class Model:
             mean, variance = mean + rate * scale, variance + (spread * scale) ** 2
         return normal_cdf((math.log(limit / used) - mean) / math.sqrt(variance))
 
-    def rate(self, step: Step, resource: str) -> tuple[float, float]:
+    def rate(self, step: Step, resource: Resource) -> tuple[float, float]:
         """Mean and sd of the log growth of a resource per unit of scale: the declared direction, then measurements."""
-        direction = 0 if step.transform is None else getattr(step.transform, DIRECTIONS[resource])
-        mean = direction * GROWTH[resource]
+        direction = 0 if step.transform is None else getattr(step.transform, resource.direction)
+        mean = direction * resource.growth
         weight = 1.0 / (abs(mean) if direction else 2.0 * STILL) ** 2
         total, value = weight, weight * mean
         for use in self.uses(step.name):
@@ -216,14 +214,14 @@ class Model:
                 total, value = total + weight, value + weight * growth / use.steps[0].scale
         return value / total, math.sqrt(1.0 / total)
 
-    def _fits_by_labels(self, candidate: Candidate, resource: str) -> float:
+    def _fits_by_labels(self, candidate: Candidate, resource: Resource) -> float:
         """Where the use is not on record: how often these steps went over, at this strength or a gentler."""
         chance = 1.0
         for step in candidate.steps:
             good, bad = 0.0, 0.0
             for use in self.uses(step.name):
                 scale = next(other.scale for other in use.steps if other.name == step.name)
-                if BROKEN_LIMIT.get(Label(use.entry.label)) == resource:
+                if self.evidence.catalogue.broken(use.entry) is resource:
                     bad += 1.0 if step.scale >= scale else 0.3
                 elif step.scale <= scale:
                     good += 1.0

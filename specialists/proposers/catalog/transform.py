@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -47,8 +47,9 @@ class Transform:
     """One idea as a program transformation of one file.
 
     hypothesis: a clause that names the change and the expected reason; idea: the family that shares evidence; size,
-    train, evaluate: expected direction (-1, 0, 1) of artifact bytes, training units per token and evaluation units;
-    marks: identifiers that are all in the file once the idea is in it; variants: from the gentlest to the dearest;
+    train, evaluate, error: expected direction (-1, 0, 1) of artifact bytes, cost of the training, evaluation units and
+    wrong answers (where accuracy has a gate); marks: identifiers that are all in the file once the idea is in it;
+    variants: from the gentlest to the dearest;
     sets: one strength may replace another in the same tree; repair: of use only on a trial that broke a limit;
     lossless: by construction it changes bytes and no prediction.
     """
@@ -65,6 +66,7 @@ class Transform:
     size: int = 0
     train: int = 0
     evaluate: int = 0
+    error: int = 0
     variants: tuple[Variant, ...] = (Variant("standard"),)
     sets: bool = False
     repair: bool = False
@@ -111,6 +113,7 @@ class Library:
         size: int = 0,
         train: int = 0,
         evaluate: int = 0,
+        error: int = 0,
         variants: Sequence[Variant] = (Variant("standard"),),
         sets: bool = False,
         repair: bool = False,
@@ -133,6 +136,7 @@ class Library:
                     size=size,
                     train=train,
                     evaluate=evaluate,
+                    error=error,
                     variants=tuple(variants),
                     sets=sets,
                     repair=repair,
@@ -142,3 +146,9 @@ class Library:
             return change
 
         return declare
+
+    def adopt(self, other: Library, *names: str, **changes: Any) -> None:
+        """Take transformations of another environment over, for this role and file, with some fields changed."""
+        for name in names:
+            known = next(transform for transform in other.transforms if transform.name == name)
+            self.transforms.append(replace(known, role=self.role, file=self.file, **changes))
