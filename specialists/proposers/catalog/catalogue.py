@@ -14,15 +14,21 @@ from trials.vocab import SCORED_LABELS, Label
 
 @dataclass(frozen=True)
 class Catalogue:
-    """stride: how many times larger than in Parameter Golf gains are as shares of the starting score; noise: standard
-    deviation of a measured difference as a share of the starting score; unit: of the score, as it stands behind a
-    number in a sentence."""
+    """How one environment is searched.
+
+    stride: how many times larger than in Parameter Golf the gains of the bands are, as shares of the starting score;
+    scatter: how far ideas lie from their band, in units of the stride; noise: standard deviation of a measured
+    difference as a share of the starting score; repairable: share of its gain that an idea is still worth when its
+    first trial breaks a limit; unit: of the score, as it stands behind a number in a sentence.
+    """
 
     environment: str
     libraries: tuple[Library, ...]
     resources: tuple[Resource, ...]
     stride: float = 1.0
+    scatter: float = 1.0
     noise: float = 0.002
+    repairable: float = 0.75
     unit: str = ""
 
     @cached_property

@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from specialists.proposers.catalog.evidence import Evidence, Step, Use
 from specialists.proposers.catalog.resources import Resource
 
-#: Spreads of the effects, as shares of the starting score.
+#: Spreads of the effects, as shares of the starting score at a stride and scatter of 1.
 IDEA_SPREAD, TRANSFORM_SPREAD, STRENGTH_SPREAD, CONTEXT_SPREAD = 0.003, 0.008, 0.003, 0.003
 #: Share of the spreads that is left to transformations which change bytes and no prediction.
 LOSSLESS = 0.1
 #: Worth of a repair beside its gain, as a share of the starting score: it settles an idea that a limit hid.
 SETTLES = 0.004
-#: Share of its gain that an idea is still worth when its first trial breaks a limit.
-REPAIRABLE = 0.75
 #: What a trial that yields no score costs, as a share of the starting score.
 WASTE = 0.002
 #: Spread of the log growth of a resource that a transformation is not expected to move.
 STILL = 0.01
+#: Spread of a declared growth that is arithmetic, as a share of it; of others it is as large as the growth itself.
+FIRM = 0.25
 Array = NDArray[np.float64]
 
 
@@ -92,9 +92,10 @@ class Model:
         if not candidates:
             return []
         scale = self.evidence.scale
+        reach = scale * self.evidence.catalogue.scatter
         seen = [self._features(use.steps, use.context) for use in self.observed]
         asked = [self._asked(candidate) for candidate in candidates]
-        x, z = self._matrix(seen) * scale, self._matrix(asked) * scale
+        x, z = self._matrix(seen) * reach, self._matrix(asked) * reach
         expected = np.array([prior_of(use.steps) * scale for use in self.observed])
         y = np.array([use.gain for use in self.observed], dtype=float) - expected
         noise = self.evidence.noise
@@ -119,7 +120,8 @@ class Model:
         """
         runs, fits = chances
         settles = 0.0 if candidate.repairs is None else SETTLES * self.evidence.scale
-        hidden = 0.0 if candidate.repairs is not None or self._missed(candidate) else REPAIRABLE * (1.0 - fits)
+        worth = self.evidence.catalogue.repairable * (1.0 - fits)
+        hidden = 0.0 if candidate.repairs is not None or self._missed(candidate) else worth
         waste = (1.0 - runs * fits) * WASTE * self.evidence.scale
         return runs * (fits + hidden) * max(0.0, drawn) + runs * fits * settles + min(0.0, drawn) - waste
 
@@ -205,7 +207,8 @@ class Model:
         """Mean and sd of the log growth of a resource per unit of scale: the declared direction, then measurements."""
         direction = 0 if step.transform is None else getattr(step.transform, resource.direction)
         mean = direction * resource.growth
-        weight = 1.0 / (abs(mean) if direction else 2.0 * STILL) ** 2
+        guess = FIRM if step.transform is not None and step.transform.firm else 1.0
+        weight = 1.0 / (guess * abs(mean) if direction else 2.0 * STILL) ** 2
         total, value = weight, weight * mean
         for use in self.uses(step.name):
             growth = self.evidence.growth(use, resource) if len(use.steps) == 1 else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from trials.lineage import Entry
 from trials.vocab import Label
@@ -124,17 +124,17 @@ class GateError:
 
     def spent(self, entry: Entry, limits: Numbers) -> float | None:
         correct, scored = entry.numbers.get("correct"), entry.numbers.get("scored")
-        if not is_number(correct) or not is_number(scored) or float(scored) <= 0:
+        if not is_number(correct) or not is_number(scored) or scored <= 0:
             return None
-        return _positive(1.0 - float(correct) / float(scored))
+        return _positive(1.0 - correct / scored)
 
     def limit(self, limits: Numbers, entries: Iterable[Entry]) -> float | None:
         gates = (entry.numbers.get("gate") for entry in entries)
-        return next((_positive(1.0 - float(gate)) for gate in gates if is_number(gate)), None)
+        return next((_positive(1.0 - gate) for gate in gates if is_number(gate)), None)
 
     def miss(self, entry: Entry, limits: Numbers) -> str:
         deficit = entry.numbers.get("deficit")
-        below = f"{float(deficit):.5f}" if is_number(deficit) else "a little"
+        below = f"{deficit:.5f}" if is_number(deficit) else "a little"
         return f"{below} below the gate and this should lift it over"
 
 
@@ -147,19 +147,19 @@ def _over(resource: Resource, words: str, entry: Entry, limits: Numbers) -> str:
 def _or_over(used: object, over: object, limit: object) -> object:
     """What was used, or the limit and the excess together where only those are known."""
     if not is_number(used) and is_number(over) and is_number(limit):
-        return float(limit) + float(over)  # type: ignore[arg-type]
+        return limit + over
     return used
 
 
 def _positive(value: object) -> float | None:
-    return float(value) if is_number(value) and float(value) > 0 else None  # type: ignore[arg-type]
+    return float(value) if is_number(value) and value > 0 else None
 
 
 def _tolerated(limits: Numbers) -> float:
     """The factor by which a budget may be passed before a trial is called over."""
     tolerance = limits.get("unit_tolerance", 0.0)
-    return 1.0 + float(tolerance) if is_number(tolerance) else 1.0
+    return 1.0 + tolerance if is_number(tolerance) else 1.0
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -51,7 +51,7 @@ class Transform:
     wrong answers (where accuracy has a gate); marks: identifiers that are all in the file once the idea is in it;
     variants: from the gentlest to the dearest;
     sets: one strength may replace another in the same tree; repair: of use only on a trial that broke a limit;
-    lossless: by construction it changes bytes and no prediction.
+    lossless: by construction it changes bytes and no prediction; firm: what it costs is arithmetic, not a guess.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Transform:
     sets: bool = False
     repair: bool = False
     lossless: bool = False
+    firm: bool = False
 
     def label(self, variant: Variant) -> str:
         """Name that is stored with a proposal: ``name``, or ``name:variant`` where there is a choice."""
@@ -118,6 +119,7 @@ class Library:
         sets: bool = False,
         repair: bool = False,
         lossless: bool = False,
+        firm: bool = False,
     ) -> Callable[[Change], Change]:
         """Declare the decorated function, whose docstring is the hypothesis, as a transformation."""
 
@@ -141,6 +143,7 @@ class Library:
                     sets=sets,
                     repair=repair,
                     lossless=lossless,
+                    firm=firm,
                 )
             )
             return change

@@ -23,6 +23,8 @@ CATALOGUE = Catalogue(
     ),
     resources=(GateError(),),
     stride=20.0,
+    scatter=0.5,
+    repairable=0.3,
     noise=0.04,
     unit=" s",
 )

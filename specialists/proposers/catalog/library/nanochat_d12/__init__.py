@@ -15,6 +15,8 @@ CATALOGUE = Catalogue(
         Units("eval_units", Label.EVAL_BUDGET_OVERRUN, "evaluate", 0.7, 4.0, "evaluation units"),
     ),
     stride=20.0,
+    scatter=0.5,
+    repairable=0.3,
     noise=0.05,
     unit=" core",
 )

@@ -31,6 +31,7 @@ def _steps(rate: float) -> Variant:
     train=1,
     variants=[_steps(9.0), _steps(12.0), _steps(16.0), _steps(20.0)],
     sets=True,
+    firm=True,
 )
 def more_steps(edit: Edit, settings: Settings) -> None:
     """Budget that is left over is worth most as further steps"""
@@ -45,6 +46,7 @@ def more_steps(edit: Edit, settings: Settings) -> None:
     train=-1,
     variants=[Variant("standard", round(-math.log(LESS) / TrainingShare().growth, 2))],
     repair=True,
+    firm=True,
 )
 def leave_room(edit: Edit, settings: Settings) -> None:
     """Fewer steps bring a training that costs too much back under the budget"""
