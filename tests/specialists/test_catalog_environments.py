@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from evaluators import preflight
+from evaluators.contract import Measurement
 from evaluators.registry import ENVIRONMENTS
 from specialists.launch import LaunchSettings, validate
 from specialists.proposals import NoProposal, Proposal, Request, check
@@ -17,12 +19,22 @@ from specialists.proposers.catalog import CatalogProposer
 from specialists.proposers.catalog.library import CATALOGUES
 from specialists.rosters import rosters_for
 from specialists.workspace import encode
+from tests.evaluators.airbench import measured as speed_measured
+from tests.evaluators.core import measured as core_measured
 from tests.specialists.catalog_tools import AIRBENCH, BENCHES, NANOCHAT, Bench, applied, apply, ask, entry, view
 from trials.lineage import Entry, LineageSlice
 
 LIMITS: dict[str, Any] = {"eval_units": 500_000_000_000, "unit_tolerance": 0.05}
 SEEDS = range(40)
+Measured = Callable[[Mapping[str, bytes]], Measurement]
 environments = pytest.mark.parametrize("bench", BENCHES.values(), ids=BENCHES)
+#: What a search should arrive at: every role of an environment, one idea on top of the other.
+STACKS = {
+    "nanochat_d12": "causal-kernel larger-portions:16 more-steps:9 linear-to-zero hashed-bigram:2048 relu-squared "
+    "larger-vocabulary:768 undecayed-tables fused-update",
+    "cifar_airbench96": "channels-last fewer-epochs:5 batch-size:96 muon:gentle straight-decay hardest-share:75 "
+    "label-smoothing:light pixels-in-place plain-norm weight-ema:fast",
+}
 
 
 def core(number: int, transforms: list[str] | None = None, *, used: float = 0.36, **fields: Any) -> Entry:
@@ -165,6 +177,20 @@ def test_a_generic_role_uses_every_library_and_passes_the_surface_check(bench: B
         assert preflight.check(spec, encode(files), parent=encode(bench.start), surface=spec.files) is None
         touched.update(list(answer.files))
     assert len(touched) >= 4
+
+
+@pytest.mark.parametrize(("bench", "measured"), [(NANOCHAT, core_measured), (AIRBENCH, speed_measured)])
+def test_a_stack_of_known_ideas_from_every_role_measures_as_valid(bench: Bench, measured: Measured) -> None:
+    files, roles = bench.start, set()
+    for label in STACKS[bench.catalogue.environment].split():
+        found = bench.catalogue.parse(label)
+        assert found is not None, label
+        files = applied(*found, files)
+        roles.add(found[0].role)
+    assert roles >= set(bench.roles)
+    outcome = measured(encode(files))
+    assert (outcome.status, outcome.reason) == ("ok", "")
+    assert outcome.score is not None and outcome.score > 0
 
 
 def test_strengths_of_other_environments_do_not_cross() -> None:
