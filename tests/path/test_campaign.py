@@ -112,8 +112,8 @@ def test_what_a_lost_message_leaves_behind_goes_on_at_the_next_tick(workers: Pat
 @pytest.mark.django_db(transaction=True)
 def test_the_catalogue_searches_every_other_environment(workers: Path) -> None:
     """Two environments at smoke size side by side: one with the paper's five, one with ten alike that own all files."""
-    core = launch_campaign(settings(environment="nanochat_d12", reproducible=True, name="core"), actor="test")
-    chosen = settings(environment="cifar_airbench96", roster="generic-10", trials=6, reproducible=True, name="speed")
+    core = launch_campaign(settings(environment="nanochat_d12", trials=3, reproducible=True, name="core"), actor="test")
+    chosen = settings(environment="cifar_airbench96", roster="generic-10", trials=4, reproducible=True, name="speed")
     speed = launch_campaign(chosen, actor="test")
     wait_until(lambda: ended(core) and ended(speed), workers)
 
