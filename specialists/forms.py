@@ -8,7 +8,7 @@ from django import forms
 
 from evaluators.registry import ENVIRONMENTS
 from specialists.launch import LEVELS, LaunchError, LaunchSettings, validate
-from specialists.rosters import ONE_FOR_ALL, ONE_FOR_ALL_TITLE, ROSTERS
+from specialists.rosters import TITLES
 from specialists.vocab import ProposerName
 from trials.vocab import KeepRule, LineagePolicy
 
@@ -26,7 +26,7 @@ def _profiles() -> list[tuple[str, str]]:
 
 
 def _rosters() -> list[tuple[str, str]]:
-    return [*((roster.name, roster.title) for roster in ROSTERS.values()), (ONE_FOR_ALL, ONE_FOR_ALL_TITLE)]
+    return list(TITLES.items())
 
 
 class LaunchForm(forms.Form):

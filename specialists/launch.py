@@ -95,7 +95,7 @@ def _in_catalogue(spec: EnvironmentSpec, profile: str) -> None:
         start = decode(read_recipe(spec, profile))
     except ValueError as error:
         raise LaunchError("environment", str(error)) from error
-    if not applies(start):
+    if not applies(spec.name, start):
         what = f"the catalogue has no edit of {', '.join(spec.files)[:100]}"
         raise LaunchError("proposer", f"{what}, expected a proposer that can write its own")
 

@@ -25,6 +25,7 @@ class Request:
     read_source: trial number -> file name -> text, for trials of the slice and the start.
     seen: number of the trial that has exactly these files already, else None.
     limits: the profile's limits as JSON (``artifact_bytes``, ``train_units``, ``eval_units`` ...).
+    environment: name of the environment that measures.
     """
 
     role: Role
@@ -33,6 +34,7 @@ class Request:
     seen: Callable[[Mapping[str, str]], int | None]
     seed: int
     limits: Mapping[str, Any] = field(default_factory=dict)
+    environment: str = ""
 
 
 @dataclass(frozen=True)

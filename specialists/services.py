@@ -163,6 +163,7 @@ def _request(campaign: Campaign, session: Session, role: Role, view: LineageSlic
         seen=lambda files: submissions.find_source(campaign.pk, encode(files)),
         seed=session.seed,
         limits=campaign.spec["profile"]["limits"],
+        environment=campaign.environment,
     )
 
 

@@ -19,7 +19,7 @@ from evaluators.preflight import read_recipe
 from evaluators.registry import ENVIRONMENTS, register
 from specialists.forms import LaunchForm
 from specialists.launch import LaunchError, LaunchSettings, launch_campaign, validate
-from specialists.rosters import ONE_FOR_ALL, rosters_for
+from specialists.rosters import SINGLE, rosters_for
 from tests.factories import make_campaign, order_of, run_trial, submit
 from trials.models import Campaign, Measurement, Trial
 from trials.report import build_report
@@ -40,7 +40,7 @@ def fit_line() -> Iterator[Script]:
 
 
 def campaign_of(environment: Script) -> Campaign:
-    roster = rosters_for(environment.spec)[ONE_FOR_ALL]
+    roster = rosters_for(environment.spec)[SINGLE]
     return make_campaign(
         environment=environment.spec.name,
         spec=environment.spec.as_json("cpu"),
@@ -138,10 +138,10 @@ def test_a_recipe_that_is_gone_is_told_at_the_environments_field(fit_line: Scrip
 
 
 def test_files_that_no_roster_knows_belong_to_one_role(fit_line: Script) -> None:
-    (role,) = rosters_for(fit_line.spec)[ONE_FOR_ALL].roles
+    (role,) = rosters_for(fit_line.spec)[SINGLE].roles
     assert role.surface == ("train.py", "model.py")
-    form = LaunchForm({**vars(settings(roster=ONE_FOR_ALL)), "level": "L2", "name": "x"})
+    form = LaunchForm({**vars(settings(roster=SINGLE)), "level": "L2", "name": "x"})
     assert not form.is_valid()
     assert list(form.errors) == ["proposer"]
     golf = rosters_for(ENVIRONMENTS["parameter_golf"].spec)
-    assert list(golf) == ["paper-ten"]
+    assert list(golf) == ["paper-ten", "single", "generic-10"]

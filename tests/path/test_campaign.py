@@ -16,7 +16,7 @@ from tests.trials.test_services import chain_is_whole
 from trials.models import Campaign, Evaluation, Measurement, Rollup, Trial
 from trials.report import build_report
 from trials.services.blobs import get_text, get_tree
-from trials.vocab import LIVE_CAMPAIGN_STATES, Purpose
+from trials.vocab import LIVE_CAMPAIGN_STATES, SCORED_LABELS, Label, Purpose
 
 GIVE_UP_SECONDS = 420
 
@@ -107,3 +107,23 @@ def test_what_a_lost_message_leaves_behind_goes_on_at_the_next_tick(workers: Pat
     wait_until(lambda: ended(campaign), workers)
     assert campaign.state == "finished" and campaign.trial_count == 1
     assert chain_is_whole(campaign)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_catalogue_searches_every_other_environment(workers: Path) -> None:
+    """Two environments at smoke size side by side: one with the paper's five, one with ten alike that own all files."""
+    core = launch_campaign(settings(environment="nanochat_d12", trials=3, reproducible=True, name="core"), actor="test")
+    chosen = settings(environment="cifar_airbench96", roster="generic-10", trials=4, reproducible=True, name="speed")
+    speed = launch_campaign(chosen, actor="test")
+    wait_until(lambda: ended(core) and ended(speed), workers)
+
+    assert (core.roster, speed.roster) == ("paper-five-nanochat", "generic-10")
+    for campaign in (core, speed):
+        assert (campaign.state, campaign.state_reason) == ("finished", f"all {campaign.max_trials} trials are done")
+        assert chain_is_whole(campaign) and campaign.best_score is not None
+        for trial in Trial.objects.of(campaign.pk).filter(number__gt=0).select_related("parent"):
+            assert trial.label in SCORED_LABELS | {Label.TRAIN_BUDGET_OVERRUN, Label.DISQUALIFIED}, trial.reason
+            assert trial.parent is not None and trial.proposal["transforms"]
+            parent, source = get_tree(trial.parent.source_id), get_tree(trial.source_id)
+            changed = {name for name in source if source[name] != parent[name]}
+            assert changed and changed <= set(trial.surface)

@@ -1,4 +1,5 @@
-"""Runs recipes from start to end on a toy text, many in one process: train, load, spell back, logits, causality, adapt.
+"""Runs recipes from start to end on toy data, many in one process: train, load, spell back, logits, causality, adapt;
+or, for recipes that tell pictures apart: train, predict.
 
 Run as a script: reads a JSON list of ``{"name": ..., "files": {...}}`` from a file, writes ``{name: "ok" | why}``.
 """
@@ -17,7 +18,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-STEPS = 2
+STEPS, SECONDS = 2, 1.0
+PICTURES, CLASSES = 160, 10
 WORDS = ["the", "king", "of", "night,", "who", "art", "thou?", "I", "am", "thy", "father's", "ghost;", "speak:", "go"]
 
 
@@ -35,7 +37,7 @@ class Budget:
     """A plain counter of steps: every question about what is spent counts as one."""
 
     units = STEPS
-    seconds = 60.0
+    seconds = SECONDS
 
     def __init__(self) -> None:
         self.asked = -1
@@ -56,7 +58,8 @@ def check(files: dict[str, str]) -> None:
         sys.path.insert(0, folder)
         importlib.invalidate_caches()
         try:
-            exercise(importlib.import_module("recipe"))
+            recipe = importlib.import_module("recipe")
+            (exercise if hasattr(recipe, "load") else exercise_pictures)(recipe)
         finally:
             sys.path.remove(folder)
             for name in names:
@@ -91,6 +94,20 @@ def exercise(recipe: object) -> None:
         assert np.abs(third[:, : cut + 1] - moved[:, : cut + 1]).max() < 1e-4, (
             "adapted predictions move with the future"
         )
+
+
+def exercise_pictures(recipe: object) -> None:
+    """Pictures with a bright bar whose place tells the class get scores of their own."""
+    draw = np.random.default_rng(3)
+    labels = np.arange(PICTURES) % CLASSES
+    images = draw.integers(0, 120, (PICTURES, 14, 14, 1), dtype=np.uint8)
+    images[np.arange(PICTURES), 2 + labels] = 250
+    model = recipe.train(SimpleNamespace(seed=1, images=images, labels=labels.astype(np.int64)))
+    scores = recipe.predict(model, images)
+    assert scores.shape == (PICTURES, CLASSES), f"scores are {scores.shape}"
+    assert scores.dtype == np.float32 and np.isfinite(scores).all(), "scores are not finite float32"
+    assert np.ptp(scores, axis=0).max() > 1e-3, "all pictures look alike"
+    assert np.abs(scores - recipe.predict(model, images)).max() < 1e-4, "predictions change by themselves"
 
 
 def main(source: str, target: str) -> None:

@@ -13,15 +13,14 @@ from typing import Any
 
 from specialists.proposals import NoProposal, Proposal, Request
 from specialists.proposers.catalog import CatalogProposer
-from specialists.proposers.catalog.library import BY_NAME, TRANSFORMS
+from specialists.proposers.catalog.catalogue import Catalogue
+from specialists.proposers.catalog.library import CATALOGUES
 from specialists.proposers.catalog.transform import Refusal, Transform, Variant
-from specialists.rosters import PAPER_TEN, Role
+from specialists.rosters import PAPER_FIVE_CIFAR, PAPER_FIVE_NANOCHAT, PAPER_TEN, Role, Roster
 from trials.lineage import Entry, LineageSlice
 
-RECIPE = Path(__file__).resolve().parents[2] / "evaluators/environments/parameter_golf/recipe"
+ENVIRONMENTS = Path(__file__).resolve().parents[2] / "evaluators/environments"
 TINY_RUN = Path(__file__).with_name("catalog_tiny_run.py")
-START = {path.name: path.read_text() for path in sorted(RECIPE.glob("*.py"))}
-ROLES = {role.name: role for role in PAPER_TEN.roles}
 LIMITS = {
     "artifact_bytes": 273_000,
     "train_units": 400_000_000_000,
@@ -37,7 +36,43 @@ PREREQUISITES = {
     "two-passes": "score-first-sgd",
     "elastic-return": "score-first-sgd",
 }
-EVERY = [(transform, variant) for transform in TRANSFORMS for variant in transform.variants]
+
+
+class Bench:
+    """An environment's starting recipe, the paper's roles for it and its catalogue."""
+
+    def __init__(self, roster: Roster) -> None:
+        recipe = ENVIRONMENTS / roster.environment / "recipe"
+        self.start = {path.name: path.read_text() for path in sorted(recipe.glob("*.py"))}
+        self.roles: dict[str, Role] = {role.name: role for role in roster.roles}
+        self.catalogue: Catalogue = CATALOGUES[roster.environment]
+        self.every = [(transform, variant) for transform in self.catalogue.transforms for variant in transform.variants]
+
+    def transform(self, name: str) -> Transform:
+        return self.catalogue.by_name[name]
+
+    def prepared(self, transform: Transform) -> dict[str, str]:
+        """The starting recipe, with the transformation's prerequisite where it has one."""
+        first = self.catalogue.by_name.get(PREREQUISITES.get(transform.name, ""))
+        return dict(self.start) if first is None else applied(first, first.variants[-1], self.start)
+
+    def stack(self, seed: int, size: int = 8) -> tuple[list[str], dict[str, str]]:
+        """``size`` transformations of any roles in a random order, each on what the ones before left."""
+        rng = random.Random(seed)
+        files, names = dict(self.start), []
+        for transform, variant in rng.sample(self.every, len(self.every)):
+            result = apply(transform, variant, files)
+            if not isinstance(result, Refusal):
+                files |= result
+                names.append(transform.label(variant))
+            if len(names) == size:
+                break
+        return names, files
+
+
+GOLF, NANOCHAT, AIRBENCH = (Bench(roster) for roster in (PAPER_TEN, PAPER_FIVE_NANOCHAT, PAPER_FIVE_CIFAR))
+BENCHES = {"parameter_golf": GOLF, "nanochat_d12": NANOCHAT, "cifar_airbench96": AIRBENCH}
+START, ROLES = GOLF.start, GOLF.roles
 
 
 def apply(transform: Transform, variant: Variant, files: Mapping[str, str]) -> dict[str, str] | Refusal:
@@ -49,26 +84,6 @@ def applied(transform: Transform, variant: Variant, files: Mapping[str, str]) ->
     result = apply(transform, variant, files)
     assert not isinstance(result, Refusal), f"{transform.label(variant)}: {result.why}"
     return {**files, **result}
-
-
-def prepared(transform: Transform) -> dict[str, str]:
-    """The starting recipe, with the transformation's prerequisite where it has one."""
-    first = BY_NAME.get(PREREQUISITES.get(transform.name, ""))
-    return dict(START) if first is None else applied(first, first.variants[-1], START)
-
-
-def stack(seed: int, size: int = 8) -> tuple[list[str], dict[str, str]]:
-    """``size`` transformations of any roles in a random order, each on what the ones before left."""
-    rng = random.Random(seed)
-    files, names = dict(START), []
-    for transform, variant in rng.sample(EVERY, len(EVERY)):
-        result = apply(transform, variant, files)
-        if not isinstance(result, Refusal):
-            files |= result
-            names.append(transform.label(variant))
-        if len(names) == size:
-            break
-    return names, files
 
 
 def tiny_runs(recipes: Mapping[str, Mapping[str, str]], folder: Path) -> dict[str, str]:
@@ -115,8 +130,10 @@ def ask(
     sources: Mapping[int, Mapping[str, str]] | None = None,
     seen: Callable[[Mapping[str, str]], int | None] = lambda files: None,
     limits: Mapping[str, Any] = LIMITS,
+    bench: Bench = GOLF,
 ) -> Proposal | NoProposal:
     """The catalogue's answer; trials without a source of their own have the starting recipe's."""
     held = sources or {}
-    chosen = ROLES[role] if isinstance(role, str) else role
-    return CatalogProposer().propose(Request(chosen, shown, lambda number: held.get(number, START), seen, seed, limits))
+    chosen = bench.roles[role] if isinstance(role, str) else role
+    read, environment = (lambda number: held.get(number, bench.start)), bench.catalogue.environment
+    return CatalogProposer().propose(Request(chosen, shown, read, seen, seed, limits, environment))

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from specialists.proposals import NoProposal, Proposal, check
-from specialists.proposers.catalog.library import BY_NAME, TRANSFORMS
 from specialists.proposers.catalog.transform import Band
 from specialists.rosters import Role
-from tests.specialists.catalog_tools import LIMITS, ROLES, START, applied, ask, entry, view
+from tests.specialists.catalog_tools import GOLF, LIMITS, ROLES, START, applied, ask, entry, view
 from trials.lineage import Entry, LineageSlice
 
 SEEDS = range(80)
+BY_NAME, TRANSFORMS = GOLF.catalogue.by_name, GOLF.catalogue.transforms
 BASELINE = entry(0)
 KEEP = entry(9, ["batch-with-rate:half-root"], parent=0, label="keep", score=2.45, delta_vs_parent=-0.05, role="meta")
 #: Ideas with one strength, in one band and alone in their family, so that nothing but evidence tells them apart.

@@ -15,23 +15,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from specialists.proposers.catalog.evidence import BROKEN, BROKEN_LIMIT, Evidence, Step, Use
-from trials.vocab import Label
+from specialists.proposers.catalog.evidence import Evidence, Step, Use
+from specialists.proposers.catalog.resources import Resource
 
-#: Spreads of the effects, as shares of the starting score.
+#: Spreads of the effects, as shares of the starting score at a stride and scatter of 1.
 IDEA_SPREAD, TRANSFORM_SPREAD, STRENGTH_SPREAD, CONTEXT_SPREAD = 0.003, 0.008, 0.003, 0.003
 #: Share of the spreads that is left to transformations which change bytes and no prediction.
 LOSSLESS = 0.1
 #: Worth of a repair beside its gain, as a share of the starting score: it settles an idea that a limit hid.
 SETTLES = 0.004
-#: Share of its gain that an idea is still worth when its first trial breaks a limit.
-REPAIRABLE = 0.75
 #: What a trial that yields no score costs, as a share of the starting score.
 WASTE = 0.002
-#: Expected log growth of a resource for a direction of 1 at scale 1, and the spread of that guess when it is 0.
-GROWTH = {"artifact_bytes": 0.15, "train_units": 0.05, "eval_units": 0.7}
+#: Spread of the log growth of a resource that a transformation is not expected to move.
 STILL = 0.01
-DIRECTIONS = {"artifact_bytes": "size", "train_units": "train", "eval_units": "evaluate"}
+#: Spread of a declared growth that is arithmetic, as a share of it; of others it is as large as the growth itself.
+FIRM = 0.25
 Array = NDArray[np.float64]
 
 
@@ -94,9 +92,10 @@ class Model:
         if not candidates:
             return []
         scale = self.evidence.scale
+        reach = scale * self.evidence.catalogue.scatter
         seen = [self._features(use.steps, use.context) for use in self.observed]
         asked = [self._asked(candidate) for candidate in candidates]
-        x, z = self._matrix(seen) * scale, self._matrix(asked) * scale
+        x, z = self._matrix(seen) * reach, self._matrix(asked) * reach
         expected = np.array([prior_of(use.steps) * scale for use in self.observed])
         y = np.array([use.gain for use in self.observed], dtype=float) - expected
         noise = self.evidence.noise
@@ -121,7 +120,8 @@ class Model:
         """
         runs, fits = chances
         settles = 0.0 if candidate.repairs is None else SETTLES * self.evidence.scale
-        hidden = 0.0 if candidate.repairs is not None or self._missed(candidate) else REPAIRABLE * (1.0 - fits)
+        worth = self.evidence.catalogue.repairable * (1.0 - fits)
+        hidden = 0.0 if candidate.repairs is not None or self._missed(candidate) else worth
         waste = (1.0 - runs * fits) * WASTE * self.evidence.scale
         return runs * (fits + hidden) * max(0.0, drawn) + runs * fits * settles + min(0.0, drawn) - waste
 
@@ -129,7 +129,7 @@ class Model:
         """True when one of the steps broke a limit before, so that its miss is there to be repaired."""
         names = {step.name for step in candidate.steps}
         return any(
-            Label(use.entry.label) in BROKEN_LIMIT and names & {step.name for step in use.steps}
+            self.evidence.catalogue.broken(use.entry) and names & {step.name for step in use.steps}
             for use in self.evidence.uses
         )
 
@@ -172,7 +172,7 @@ class Model:
     def chance(self, candidate: Candidate) -> tuple[float, float]:
         """Probabilities that a trial of the candidate runs to a valid end, and that it stays inside every limit."""
         runs = math.prod(self._runs(step) for step in candidate.steps)
-        return runs, math.prod(self._fits(candidate, resource) for resource in GROWTH)
+        return runs, math.prod(self._fits(candidate, resource) for resource in self.evidence.catalogue.resources)
 
     def uses(self, name: str) -> list[Use]:
         return [use for use in self.evidence.uses if any(step.name == name for step in use.steps)]
@@ -182,13 +182,13 @@ class Model:
         good, bad = 0.0, 0.0
         for use in self.uses(step.name):
             scale = next(other.scale for other in use.steps if other.name == step.name)
-            if Label(use.entry.label) in BROKEN:
+            if self.evidence.catalogue.useless(use.entry):
                 bad += 1.0 if step.scale >= scale else 0.25
             else:
                 good += 1.0
         return (3.8 + good) / (4.0 + good + 4.0 * bad)
 
-    def _fits(self, candidate: Candidate, resource: str) -> float:
+    def _fits(self, candidate: Candidate, resource: Resource) -> float:
         """Probability that a resource stays inside its limit."""
         entry = self.evidence.entries.get(candidate.parent)
         limit = self.evidence.limit(resource)
@@ -203,11 +203,12 @@ class Model:
             mean, variance = mean + rate * scale, variance + (spread * scale) ** 2
         return normal_cdf((math.log(limit / used) - mean) / math.sqrt(variance))
 
-    def rate(self, step: Step, resource: str) -> tuple[float, float]:
+    def rate(self, step: Step, resource: Resource) -> tuple[float, float]:
         """Mean and sd of the log growth of a resource per unit of scale: the declared direction, then measurements."""
-        direction = 0 if step.transform is None else getattr(step.transform, DIRECTIONS[resource])
-        mean = direction * GROWTH[resource]
-        weight = 1.0 / (abs(mean) if direction else 2.0 * STILL) ** 2
+        direction = 0 if step.transform is None else getattr(step.transform, resource.direction)
+        mean = direction * resource.growth
+        guess = FIRM if step.transform is not None and step.transform.firm else 1.0
+        weight = 1.0 / (guess * abs(mean) if direction else 2.0 * STILL) ** 2
         total, value = weight, weight * mean
         for use in self.uses(step.name):
             growth = self.evidence.growth(use, resource) if len(use.steps) == 1 else None
@@ -216,14 +217,14 @@ class Model:
                 total, value = total + weight, value + weight * growth / use.steps[0].scale
         return value / total, math.sqrt(1.0 / total)
 
-    def _fits_by_labels(self, candidate: Candidate, resource: str) -> float:
+    def _fits_by_labels(self, candidate: Candidate, resource: Resource) -> float:
         """Where the use is not on record: how often these steps went over, at this strength or a gentler."""
         chance = 1.0
         for step in candidate.steps:
             good, bad = 0.0, 0.0
             for use in self.uses(step.name):
                 scale = next(other.scale for other in use.steps if other.name == step.name)
-                if BROKEN_LIMIT.get(Label(use.entry.label)) == resource:
+                if self.evidence.catalogue.broken(use.entry) is resource:
                     bad += 1.0 if step.scale >= scale else 0.3
                 elif step.scale <= scale:
                     good += 1.0

@@ -8,20 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from specialists.proposers.catalog.library import parse_label
+from specialists.proposers.catalog.catalogue import Catalogue
+from specialists.proposers.catalog.resources import Resource
 from specialists.proposers.catalog.transform import Transform, Variant
 from trials.lineage import Entry, LineageSlice
 from trials.vocab import SCORED_LABELS, Direction, Label
-
-#: Standard deviation of a measured difference, as a share of the starting score, while nothing better is known.
-NOISE_SHARE = 0.002
-BROKEN = frozenset({Label.PREFLIGHT_CRASH, Label.CRASH, Label.INVALID_RESULT, Label.RULE_VIOLATION, Label.DISQUALIFIED})
-#: The limit that a label says was broken.
-BROKEN_LIMIT = {
-    Label.SIZE_BLOCKED: "artifact_bytes",
-    Label.TRAIN_BUDGET_OVERRUN: "train_units",
-    Label.EVAL_BUDGET_OVERRUN: "eval_units",
-}
 
 
 @dataclass(frozen=True)
@@ -42,11 +33,6 @@ class Step:
         return 1.0 if self.variant is None else self.variant.scale
 
 
-def step_of(label: str) -> Step:
-    found = parse_label(label)
-    return Step(label, None, None) if found is None else Step(label, *found)
-
-
 @dataclass(frozen=True)
 class Use:
     """One trial seen as the outcome of its transformations on its parent. ``gain`` is positive when it got better."""
@@ -58,22 +44,23 @@ class Use:
 
 
 class Evidence:
-    """A lineage slice read once. Gains and the scale are in units of the score, positive for the better."""
+    """A lineage slice read once. Gains, noise and the scale of gains are in units of the score, positive for the
+    better."""
 
-    def __init__(self, view: LineageSlice, limits: Mapping[str, Any]) -> None:
-        self.view, self.limits = view, limits
+    def __init__(self, view: LineageSlice, limits: Mapping[str, Any], catalogue: Catalogue) -> None:
+        self.view, self.limits, self.catalogue = view, limits, catalogue
         self.entries = {entry.number: entry for entry in view.entries()}
         self.sign = -1.0 if view.direction == Direction.LOWER else 1.0
         reference = view.start_score if view.start_score else (view.best.score if view.best else None)
-        self.scale = abs(reference) if reference and math.isfinite(reference) else 1.0
-        self.noise = NOISE_SHARE * self.scale
+        start = abs(reference) if reference and math.isfinite(reference) else 1.0
+        self.scale, self.noise = catalogue.stride * start, catalogue.noise * start
 
     @cached_property
     def uses(self) -> list[Use]:
         """Every trial of the slice that says which transformations it applied."""
         found = []
         for entry in self.entries.values():
-            steps = steps_of(entry)
+            steps = self.steps_of(entry)
             if steps and entry.label != Label.HARNESS_ABORT:
                 delta = entry.delta_vs_parent
                 gain = self.sign * delta if delta is not None and math.isfinite(delta) else None
@@ -87,7 +74,7 @@ class Evidence:
         seen: set[int] = set()
         while number is not None and number not in seen and number in self.entries:
             seen.add(number)
-            names |= {step.name for step in steps_of(self.entries[number])}
+            names |= {step.name for step in self.steps_of(self.entries[number])}
             number = self.entries[number].parent
         return frozenset(names)
 
@@ -104,7 +91,7 @@ class Evidence:
         if step.transform is None or not step.transform.sets:
             return ()
         for ancestor in sorted(self.chain(number) & set(self.entries), reverse=True):
-            for old in steps_of(self.entries[ancestor]):
+            for old in self.steps_of(self.entries[ancestor]):
                 if old.name == step.name:
                     return (old,)
         return ()
@@ -116,28 +103,15 @@ class Evidence:
             return 0.0
         return max(0.0, self.sign * (best.score - entry.score))
 
-    def spent(self, entry: Entry, resource: str) -> float | None:
-        """What a trial used of ``artifact_bytes``, ``train_units`` or ``eval_units``, where the record says so."""
-        of_bytes = resource == "artifact_bytes"
-        used: object = entry.artifact_bytes if of_bytes else entry.numbers.get(resource)
-        broken = BROKEN_LIMIT.get(Label(entry.label)) == resource
-        over: object = entry.numbers.get("bytes_over" if of_bytes else "units_over") if broken else None
-        if broken and not of_bytes and not _number(used):
-            used = entry.numbers.get("units")
-        limit = self.limits.get(resource)
-        if not _number(used) and _number(over) and _number(limit):
-            used = float(limit) + float(over)  # type: ignore[arg-type]
-        return float(used) if _number(used) and float(used) > 0 else None  # type: ignore[arg-type]
+    def spent(self, entry: Entry, resource: Resource) -> float | None:
+        """What a trial used of a resource, where the record says so."""
+        return resource.spent(entry, self.limits)
 
-    def limit(self, resource: str) -> float | None:
-        """What a trial may use of a resource; units are called over only beyond the profile's tolerance."""
-        limit, tolerance = self.limits.get(resource), self.limits.get("unit_tolerance", 0.0)
-        if not _number(limit) or float(limit) <= 0:  # type: ignore[arg-type]
-            return None
-        share = 1.0 + float(tolerance) if resource != "artifact_bytes" and _number(tolerance) else 1.0
-        return float(limit) * share  # type: ignore[arg-type]
+    def limit(self, resource: Resource) -> float | None:
+        """What a trial may use of a resource."""
+        return resource.limit(self.limits, self.entries.values())
 
-    def growth(self, use: Use, resource: str) -> float | None:
+    def growth(self, use: Use, resource: Resource) -> float | None:
         """Log of the factor by which a trial changed its parent's use of a resource."""
         parent = self.entries.get(use.entry.parent) if use.entry.parent is not None else None
         if parent is None:
@@ -145,11 +119,11 @@ class Evidence:
         before, after = self.spent(parent, resource), self.spent(use.entry, resource)
         return None if before is None or after is None else math.log(after / before)
 
+    def steps_of(self, entry: Entry) -> tuple[Step, ...]:
+        """The transformations that a trial says it applied, in order."""
+        labels = entry.proposal.get("transforms") or ()
+        return tuple(self._step(label) for label in labels if isinstance(label, str))
 
-def steps_of(entry: Entry) -> tuple[Step, ...]:
-    labels = entry.proposal.get("transforms") or ()
-    return tuple(step_of(label) for label in labels if isinstance(label, str))
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    def _step(self, label: str) -> Step:
+        found = self.catalogue.parse(label)
+        return Step(label, None, None) if found is None else Step(label, *found)

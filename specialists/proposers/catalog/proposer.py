@@ -10,7 +10,7 @@ import numpy as np
 from specialists.proposals import NoProposal, Proposal, Request
 from specialists.proposers.catalog.choice import Candidate, Model, Scored
 from specialists.proposers.catalog.evidence import Evidence, Step
-from specialists.proposers.catalog.library import TRANSFORMS
+from specialists.proposers.catalog.library import CATALOGUES
 from specialists.proposers.catalog.repairs import near_misses, repair_candidates
 from specialists.proposers.catalog.story import decision_table, evidence_of, sentence
 from specialists.proposers.catalog.transform import Refusal
@@ -35,15 +35,17 @@ class CatalogProposer:
         """One edit inside the role's surface, or why there is none. Never raises for anything a recipe contains."""
         if request.view.best is None:
             return NoProposal("no trial has been measured yet")
+        catalogue = CATALOGUES.get(request.environment)
+        if catalogue is None:
+            return NoProposal(f"there is no catalogue for {request.environment!r}, only for {', '.join(CATALOGUES)}")
         steps = [
             Step(transform.label(variant), transform, variant)
-            for transform in TRANSFORMS
-            if transform.file in request.role.surface
+            for transform in catalogue.editing(request.role.surface)
             for variant in transform.variants
         ]
         if not steps:
             return NoProposal(f"the catalogue has no transformation of {', '.join(request.role.surface)}")
-        evidence = Evidence(request.view, request.limits)
+        evidence = Evidence(request.view, request.limits, catalogue)
         rng = np.random.default_rng(request.seed)
         model = Model(evidence)
         ranked = self._ranked(evidence, model, steps, rng)
@@ -138,13 +140,14 @@ class CatalogProposer:
         return changed if twin is None else f"trial {twin} has this source"
 
 
-def applies(files: Mapping[str, str]) -> bool:
+def applies(environment: str, files: Mapping[str, str]) -> bool:
     """Whether any transformation applies to a starting recipe; where none does, a search ends before it begins."""
+    catalogue = CATALOGUES.get(environment)
     rng = random.Random(0)  # noqa: S311 - the answer does not depend on it
-    return any(
+    return catalogue is not None and any(
         not isinstance(transform.apply(files, variant, rng), Refusal)
-        for transform in TRANSFORMS
-        if transform.file in files and not transform.repair
+        for transform in catalogue.editing(files)
+        if not transform.repair
         for variant in transform.variants
     )
 

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from specialists.proposers.catalog.choice import DIRECTIONS, Candidate
-from specialists.proposers.catalog.evidence import BROKEN_LIMIT, Evidence, Step, steps_of
+from specialists.proposers.catalog.choice import Candidate
+from specialists.proposers.catalog.evidence import Evidence, Step
 from trials.lineage import Entry
 from trials.vocab import SCORED_LABELS, Label
 
-#: A trial that is further over its limit than this share is no near miss.
-NEAR = {"artifact_bytes": 0.8, "train_units": 0.5, "eval_units": 4.0}
 MAX_MISSES = 4
-
-
-def resource_of(entry: Entry) -> str | None:
-    """The limit that a trial broke, or None."""
-    return BROKEN_LIMIT.get(Label(entry.label))
 
 
 def excess(evidence: Evidence, entry: Entry) -> float | None:
     """How far over its limit a failed trial was, as a share of the limit; None when the record does not say."""
-    resource = resource_of(entry)
+    resource = evidence.catalogue.broken(entry)
     if resource is None:
         return None
     limit, used = evidence.limit(resource), evidence.spent(entry, resource)
@@ -33,8 +26,8 @@ def near_misses(evidence: Evidence) -> list[Entry]:
     repaired = {e.parent for e in evidence.entries.values() if Label(e.label) in SCORED_LABELS}
     found: list[tuple[float, int, Entry]] = []
     for entry in evidence.entries.values():
-        resource, share = resource_of(entry), excess(evidence, entry)
-        if resource and share is not None and share <= NEAR[resource] and entry.number not in repaired:
+        resource, share = evidence.catalogue.broken(entry), excess(evidence, entry)
+        if resource and share is not None and share <= resource.near and entry.number not in repaired:
             found.append((share, -entry.number, entry))
     return [entry for _, _, entry in sorted(found, key=lambda row: row[:2])[:MAX_MISSES]]
 
@@ -44,14 +37,14 @@ def repair_candidates(evidence: Evidence, miss: Entry, steps: Sequence[Step]) ->
 
     Either the transformation is expected to save that resource, or the trial already holds it at a dearer strength.
     """
-    resource = resource_of(miss)
+    resource = evidence.catalogue.broken(miss)
     if resource is None or miss.parent is None:
         return []
-    before = steps_of(miss) or (Step(f"trial {miss.number}", None, None),)
+    before = evidence.steps_of(miss) or (Step(f"trial {miss.number}", None, None),)
     found = []
     for step in steps:
         dearer = [old for old in before if old.name == step.name and old.scale > step.scale]
-        saves = step.transform is not None and getattr(step.transform, DIRECTIONS[resource]) < 0
+        saves = step.transform is not None and getattr(step.transform, resource.direction) < 0
         if dearer or saves:
             sets = step.transform is not None and step.transform.sets
             replaced = tuple(old for old in before if old.name == step.name) if sets else ()

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from specialists.proposers.catalog.choice import Model, Scored
-from specialists.proposers.catalog.evidence import BROKEN_LIMIT, Evidence, Use
-from trials.vocab import Label
+from specialists.proposers.catalog.evidence import Evidence, Use
 
 TABLE_ROWS = 8
 PASSED_ROWS = 8
-WORDS = {"artifact_bytes": "bytes", "train_units": "training units", "eval_units": "evaluation units"}
 
 
 def related(model: Model, row: Scored) -> list[Use]:
@@ -58,26 +56,25 @@ def sentence(evidence: Evidence, model: Model, row: Scored) -> str:
 
 def _reason(evidence: Evidence, model: Model, row: Scored) -> str:
     what = kind(evidence, model, row)
-    uses = related(model, row)
+    uses, unit = related(model, row), evidence.catalogue.unit
     if what == "repair":
         miss = evidence.entries[row.candidate.repairs or 0]
-        resource = BROKEN_LIMIT[Label(miss.label)]
-        spent, limit = evidence.spent(miss, resource), evidence.limits.get(resource, 0)
-        over = f"{spent - limit:,.0f} {WORDS[resource]}" if spent else "a little"
+        resource = evidence.catalogue.broken(miss)
         carried = "+".join(step.label for step in row.candidate.carried)
-        return f"trial {miss.number} ({carried}) was {over} over its limit and this should bring it back under"
+        told = "a miss" if resource is None else resource.miss(miss, evidence.limits)
+        return f"trial {miss.number} ({carried}) was {told}"
     measured = [use for use in uses if use.gain is not None]
     if what == "combine":
-        told = ", ".join(f"trial {use.entry.number} ({use.gain:+.4f})" for use in measured[:3])
+        told = ", ".join(f"trial {use.entry.number} ({use.gain:+.4f}{unit})" for use in measured[:3])
         return f"each has been measured alone, {told}, and they touch different parts"
     if what == "transfer":
         top = max(measured, key=lambda use: (use.gain or 0.0, -use.entry.number))
         held = row.candidate.steps[0].name in evidence.context(row.candidate.parent)
         here = f"trial {row.candidate.parent} {'has it at another strength' if held else 'lacks it'}"
-        return f"it improved trial {top.entry.parent} by {top.gain:.4f} as trial {top.entry.number}, and {here}"
+        return f"it improved trial {top.entry.parent} by {top.gain:.4f}{unit} as trial {top.entry.number}, and {here}"
     if what == "again":
-        last = measured[0]
-        return f"it gave {last.gain:+.4f} as trial {last.entry.number} on another parent, which does not settle it here"
+        last, unsettled = measured[0], "on another parent, which does not settle it here"
+        return f"it gave {last.gain:+.4f}{unit} as trial {last.entry.number} {unsettled}"
     if uses:
         return f"its last use, trial {uses[0].entry.number}, ended as {uses[0].entry.label} and says nothing about gain"
     return "it has not been measured in this search"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -47,10 +47,11 @@ class Transform:
     """One idea as a program transformation of one file.
 
     hypothesis: a clause that names the change and the expected reason; idea: the family that shares evidence; size,
-    train, evaluate: expected direction (-1, 0, 1) of artifact bytes, training units per token and evaluation units;
-    marks: identifiers that are all in the file once the idea is in it; variants: from the gentlest to the dearest;
+    train, evaluate, error: expected direction (-1, 0, 1) of artifact bytes, cost of the training, evaluation units and
+    wrong answers (where accuracy has a gate); marks: identifiers that are all in the file once the idea is in it;
+    variants: from the gentlest to the dearest;
     sets: one strength may replace another in the same tree; repair: of use only on a trial that broke a limit;
-    lossless: by construction it changes bytes and no prediction.
+    lossless: by construction it changes bytes and no prediction; firm: what it costs is arithmetic, not a guess.
     """
 
     name: str
@@ -65,10 +66,12 @@ class Transform:
     size: int = 0
     train: int = 0
     evaluate: int = 0
+    error: int = 0
     variants: tuple[Variant, ...] = (Variant("standard"),)
     sets: bool = False
     repair: bool = False
     lossless: bool = False
+    firm: bool = False
 
     def label(self, variant: Variant) -> str:
         """Name that is stored with a proposal: ``name``, or ``name:variant`` where there is a choice."""
@@ -111,10 +114,12 @@ class Library:
         size: int = 0,
         train: int = 0,
         evaluate: int = 0,
+        error: int = 0,
         variants: Sequence[Variant] = (Variant("standard"),),
         sets: bool = False,
         repair: bool = False,
         lossless: bool = False,
+        firm: bool = False,
     ) -> Callable[[Change], Change]:
         """Declare the decorated function, whose docstring is the hypothesis, as a transformation."""
 
@@ -133,12 +138,20 @@ class Library:
                     size=size,
                     train=train,
                     evaluate=evaluate,
+                    error=error,
                     variants=tuple(variants),
                     sets=sets,
                     repair=repair,
                     lossless=lossless,
+                    firm=firm,
                 )
             )
             return change
 
         return declare
+
+    def adopt(self, other: Library, *names: str, **changes: Any) -> None:
+        """Take transformations of another environment over, for this role and file, with some fields changed."""
+        for name in names:
+            known = next(transform for transform in other.transforms if transform.name == name)
+            self.transforms.append(replace(known, role=self.role, file=self.file, **changes))

@@ -9,6 +9,11 @@ LIBRARY = Library("architecture", "architecture.py")
 MODEL = "LanguageModel"
 
 
+def width_in(edit: Edit) -> str:
+    """The name by which the model's constructor knows the width of the stream."""
+    return "WIDTH" if edit.finds(f"{MODEL}.__init__", "nn.Embedding(vocabulary, WIDTH)") else "width"
+
+
 @LIBRARY.idea(
     "hashed-bigram",
     "token-memory",
@@ -25,7 +30,7 @@ MODEL = "LanguageModel"
 def hashed_bigram(edit: Edit, settings: Settings) -> None:
     """A hashed table of token pairs hands every position the previous token without any attention"""
     edit.add_constant(f"BIGRAM_ROWS: int = {settings['rows']}")
-    edit.insert(f"{MODEL}.__init__", "self.bigram = nn.Embedding(BIGRAM_ROWS, width)", at_end=True)
+    edit.insert(f"{MODEL}.__init__", f"self.bigram = nn.Embedding(BIGRAM_ROWS, {width_in(edit)})", at_end=True)
     edit.wrap_return(f"{MODEL}.embed", "V_ + self.bigram(bigram_rows(tokens))")
     edit.define(
         '''
@@ -57,7 +62,8 @@ def shrink_bigram(edit: Edit, settings: Settings) -> None:
 @LIBRARY.idea("smear-gate", "token-memory", Band.UNCLEAR, "modded-nanogpt", marks=["smear_gate"])
 def smear_gate(edit: Edit, settings: Settings) -> None:
     """A gate that smears each embedding onto the next position is a cheap bigram feature"""
-    edit.insert(f"{MODEL}.__init__", "self.smear_gate = nn.Parameter(torch.full((width,), -3.0))", at_end=True)
+    start = f"torch.full(({width_in(edit)},), -3.0)"
+    edit.insert(f"{MODEL}.__init__", f"self.smear_gate = nn.Parameter({start})", at_end=True)
     edit.wrap_return(f"{MODEL}.embed", "self.smear(V_)")
     edit.method(
         MODEL,
@@ -76,7 +82,7 @@ def embedding_shortcut(edit: Edit, settings: Settings) -> None:
     """A learnt share of the embedding in front of every block keeps the token visible to all"""
     edit.rewrite(f"{MODEL}.forward", "block(X_, *REST_)", "block(X_ + self.shortcut * origin, *REST_)")
     edit.replace(f"{MODEL}.forward", "x = self.embed(tokens)", "origin = self.embed(tokens)\nx = origin")
-    edit.insert(f"{MODEL}.__init__", "self.shortcut = nn.Parameter(torch.zeros(width))", at_end=True)
+    edit.insert(f"{MODEL}.__init__", f"self.shortcut = nn.Parameter(torch.zeros({width_in(edit)}))", at_end=True)
 
 
 @LIBRARY.idea("embedding-norm", "normalisation", Band.UNCLEAR, "Le Scao et al. 2022 (BLOOM)", marks=["input_norm"])
@@ -89,7 +95,7 @@ def embedding_norm(edit: Edit, settings: Settings) -> None:
 @LIBRARY.idea("untied-head", "head", Band.UNCLEAR, "Press and Wolf 2017 (the case against)", marks=["output"], size=1)
 def untied_head(edit: Edit, settings: Settings) -> None:
     """An output matrix of its own need not serve as an input table too"""
-    edit.insert(f"{MODEL}.__init__", "self.output = nn.Linear(width, vocabulary, bias=False)", at_end=True)
+    edit.insert(f"{MODEL}.__init__", f"self.output = nn.Linear({width_in(edit)}, vocabulary, bias=False)", at_end=True)
     edit.rewrite(f"{MODEL}.head", "self.embedding.weight", "self.output.weight")
 
 

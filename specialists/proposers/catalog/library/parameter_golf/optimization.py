@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from specialists.proposers.catalog.edit import Edit
+from specialists.proposers.catalog.library import shared
 from specialists.proposers.catalog.transform import Band, Library, Settings, Variant
 
 LIBRARY = Library("optimization", "optimization.py")
@@ -138,25 +139,10 @@ def short_memory(edit: Edit, settings: Settings) -> None:
     edit.set_constant("BETAS", f"({betas[0]}, {settings['second']})")
 
 
-SHAPES = {"line": "1.0 - progress", "plateau": "min(1.0, (1.0 - progress) / {share})"}
-SHAPES["root"] = "1.0 - max(0.0, 1.0 - (1.0 - progress) / {share}) ** 0.5"
-
-
-def _shape(edit: Edit, name: str, share: str, doc: str) -> None:
-    """Let the schedule end in a decay function of its own; a former one goes."""
-    edit.refuse_if(not edit.mentions("progress"), "schedule has no progress to shape")
-    edit.wrap_return("schedule", f"{name}_decay(progress)")
-    code = SHAPES[name].format(share=share)
-    edit.define(f'def {name}_decay(progress: float) -> float:\n    """{doc}"""\n    return {code}\n', before="schedule")
-    for other in SHAPES:
-        if other != name:
-            edit.remove(f"{other}_decay")
-
-
 @LIBRARY.idea("linear-to-zero", "schedule", Band.SOME, "Defazio et al. 2023; Bergsma et al. 2025", marks=["line_decay"])
 def linear_to_zero(edit: Edit, settings: Settings) -> None:
     """A straight line to zero spends the last steps on averaging out noise"""
-    _shape(edit, "line", "", "A straight line to nothing.")
+    shared.shape_decay(edit, "schedule", "line", "", "A straight line to nothing.")
 
 
 @LIBRARY.idea(
@@ -169,13 +155,13 @@ def linear_to_zero(edit: Edit, settings: Settings) -> None:
 )
 def warmup_stable_decay(edit: Edit, settings: Settings) -> None:
     """A plateau at the peak rate covers more ground before a linear cool-down"""
-    _shape(edit, "plateau", settings["share"], "Constant, then a straight line to nothing.")
+    shared.shape_decay(edit, "schedule", "plateau", settings["share"], "Constant, then a straight line to nothing.")
 
 
 @LIBRARY.idea("root-cooldown", "schedule", Band.UNCLEAR, "Haegele et al. 2024", marks=["root_decay"])
 def root_cooldown(edit: Edit, settings: Settings) -> None:
     """A plateau with a 1 - sqrt cool-down drops the rate fast and ends gently"""
-    _shape(edit, "root", "0.5", "Constant, then one minus a square root.")
+    shared.shape_decay(edit, "schedule", "root", "0.5", "Constant, then one minus a square root.")
 
 
 @LIBRARY.idea(
@@ -183,21 +169,7 @@ def root_cooldown(edit: Edit, settings: Settings) -> None:
 )
 def momentum_warmup(edit: Edit, settings: Settings) -> None:
     """Low momentum while gradients still turn quickly, high momentum later"""
-    edit.get("step")
-    edit.define(
-        '''
-def momentum_at(optimizers: list[torch.optim.Optimizer], fraction: float) -> None:
-    """Raise the first momentum from 0.85 to 0.95 over the first third of the budget."""
-    value = 0.85 + 0.1 * min(1.0, 3.0 * fraction)
-    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-        if "betas" in group:
-            group["betas"] = (value - 0.05, group["betas"][1])
-        elif "momentum" in group:
-            group["momentum"] = value
-''',
-        before="step",
-    )
-    edit.insert("step", "momentum_at(optimizers, fraction)")
+    shared.ramp_momentum(edit, "step")
 
 
 @LIBRARY.idea(
@@ -210,20 +182,7 @@ def momentum_at(optimizers: list[torch.optim.Optimizer], fraction: float) -> Non
 )
 def cautious_step(edit: Edit, settings: Settings) -> None:
     """Updates that disagree with the present gradient are stale and better left out"""
-    edit.rewrite("step", "optimizer.step()", "careful_step(optimizer)")
-    edit.define(
-        '''
-def careful_step(optimizer: torch.optim.Optimizer) -> None:
-    """One update without the parts whose sign disagrees with the present gradient."""
-    held = [(p, p.detach().clone()) for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
-    optimizer.step()
-    with torch.no_grad():
-        for p, before in held:
-            moved = p - before
-            p.copy_(before + moved * (moved * p.grad < 0))
-''',
-        before="step",
-    )
+    shared.step_carefully(edit, "step")
 
 
 @LIBRARY.idea("no-clip", "clip", Band.UNCLEAR, "modded-nanogpt", marks=["unclipped"])
