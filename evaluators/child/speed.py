@@ -18,6 +18,7 @@ from typing import Any
 import frames
 import numpy as np
 import numpy.typing as npt
+import pace
 from frames import Kind
 from recipe_process import FOLDER, Budget, Failed, failure, import_recipe, settle
 
@@ -58,7 +59,7 @@ def cpu_milliseconds() -> int:
 
 
 def serve(settings: Mapping[str, Any], incoming: int, outgoing: int) -> None:
-    """Say READY, then train and predict once."""
+    """Say READY, then train and predict once; or, for the reference beside a recipe, work until the pipe is closed."""
     importlib.import_module("torch._dynamo")  # optimisers pull it in; its second belongs to the start
     seed, threads = int(settings["seed"]), int(settings["threads"])
     settle(seed, threads)
@@ -73,7 +74,10 @@ def serve(settings: Mapping[str, Any], incoming: int, outgoing: int) -> None:
         images = unpack_images(frames.read_frame(incoming, Kind.IMAGES))
         labels = np.frombuffer(frames.read_frame(incoming, Kind.LABELS), "<i8").copy()
         budget = Budget(int(settings["units"]), float(settings["seconds"]), lambda: cpu_milliseconds() - began)
-        model = recipe.train(Context(seed, str(settings["device"]), threads, budget, images, labels))
+        context = Context(seed, str(settings["device"]), threads, budget, images, labels)
+        if settings["beside"]:
+            return pace.keep(recipe.begin(context), incoming, outgoing)
+        model = recipe.train(context)
         frames.write_frame(outgoing, Kind.TRAINED)
         stage = "predict"
         unlabelled = unpack_images(frames.read_frame(incoming, Kind.IMAGES))

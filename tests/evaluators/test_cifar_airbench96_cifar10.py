@@ -31,7 +31,7 @@ def test_both_forms_give_the_same_images(folder: Path) -> None:
     assert part.labels.tolist() == labels.tolist() and part.labels.dtype == np.int64
     assert part.images.shape == (IMAGES, 32, 32, 3) and part.images.dtype == np.uint8
     assert part.images[7, 2, 5].tolist() == [planes[7, channel * 1024 + 2 * 32 + 5] for channel in range(3)]
-    assert found.sha256()["test_batch"] == cifar10.Batch(labels, planes).sha256()
+    assert found.sha256["test_batch"] == cifar10.Batch(labels, planes).sha256()
 
 
 def test_no_image_is_trained_on_and_predicted_and_every_other_one_is_trained_on(folder: Path) -> None:

@@ -60,10 +60,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class Cifar10:
-    """All six files, by name."""
+    """All six files by name, and the hash of each one's labels and pixels."""
 
     folder: Path
     batches: Mapping[str, Batch]
+    sha256: Mapping[str, str]
 
     def train_for(self, split: str, count: int) -> Labelled:
         """The first ``count`` images that are trained on when ``split`` is predicted. LookupError: unknown split."""
@@ -73,10 +74,6 @@ class Cifar10:
     def part(self, split: str, count: int) -> Labelled:
         """The first ``count`` images of a held-out split. Raises LookupError for an unknown one."""
         return _labelled([self.batches[_held_out(split)]], count)
-
-    def sha256(self) -> dict[str, str]:
-        """Hash of each file's labels and pixels."""
-        return {name: batch.sha256() for name, batch in self.batches.items()}
 
 
 def _held_out(split: str) -> str:
@@ -223,13 +220,25 @@ def check(images: int = IMAGES_PER_FILE) -> tuple[Cifar10 | None, list[str]]:
             continue
         batches, wrong = _read(layout, folder, images)
         if not wrong:
-            return Cifar10(folder, batches), []
+            return Cifar10(folder, batches, {name: batch.sha256() for name, batch in batches.items()}), []
         faults += wrong
     return None, faults or [f"{root} holds neither {_either('nor')}"]
 
 
 def _either(word: str = "or") -> str:
     return f" {word} ".join(f"{layout.folder}/" for layout in LAYOUTS)
+
+
+def describe(batch: Batch) -> dict[str, object]:
+    """How many images, and how many of each class."""
+    return {"images": len(batch.labels), "per_class": np.bincount(batch.labels, minlength=CLASSES).tolist()}
+
+
+def shared(images: Cifar10, split: str) -> int:
+    """How many images of a held-out split also stand, pixel for pixel, among those that are trained on for it."""
+    held_out = _held_out(split)
+    known = {planes.tobytes() for name in FILES if name != held_out for planes in images.batches[name].planes}
+    return sum(planes.tobytes() in known for planes in images.batches[held_out].planes)
 
 
 def _read(layout: Layout, folder: Path, images: int) -> tuple[dict[str, Batch], list[str]]:
