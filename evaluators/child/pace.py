@@ -19,7 +19,10 @@ FEWEST = 3
 
 
 def keep(step: Callable[[], None], incoming: int, outgoing: int) -> None:
-    """From one SLICE to the next: work for a slice, rest for as long as it took. SLICED: steps (u64), CPU s (f64)."""
+    """From one SLICE to the next: work without a rest, so that the core is shared alike whatever else the machine does.
+
+    SLICED: steps (u64) and their CPU seconds (f64).
+    """
     step()  # the first one allocates
     frames.write_frame(outgoing, Kind.TRAINED)
     while frames.next_frame(incoming) is not None:
@@ -28,8 +31,7 @@ def keep(step: Callable[[], None], incoming: int, outgoing: int) -> None:
             began = time.process_time()
             for _ in range(SLICE_STEPS):
                 step()
-            spent = time.process_time() - began
-            slices, total = slices + 1, total + spent
-            told = bool(select.select([incoming], [], [], spent)[0])
+            slices, total = slices + 1, total + time.process_time() - began
+            told = bool(select.select([incoming], [], [], 0)[0])
         frames.read_frame(incoming, Kind.SLICE)
         frames.write_frame(outgoing, Kind.SLICED, struct.pack("<Qd", slices * SLICE_STEPS, total))

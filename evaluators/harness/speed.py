@@ -167,7 +167,9 @@ class _Trial:
 
     def _with_company(self) -> None:
         """Each recipe process beside steps of one reference process, on a core that the two share."""
-        longest = 2 * self.rules.processes * (self.rules.train_cpu_seconds + self.rules.eval_cpu_seconds)
+        limits = self.order.limits
+        each = cold_process.START_SECONDS + limits.train_seconds + limits.eval_seconds + cold_process.END_SECONDS
+        longest = self.rules.processes * each
         with Pace(self.order, self.reference, longest) as pace:
             try:
                 for seed in self.seeds:
