@@ -11,7 +11,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -82,13 +82,15 @@ def measure(
     seed: int,
     split: str,
     isolation: Isolation,
+    company: Isolation,
     report: Callable[[Progress], None],
 ) -> Measurement:
     """Run the profile's number of cold processes. Anything that a recipe does ends as a Measurement with a status.
 
-    Raises HarnessFault for faults of the evaluator or its host, and what ``report`` raises (Cancelled).
+    company: isolation of a reference beside them, which may start warm. Raises HarnessFault for faults of the evaluator
+    or its host, and what ``report`` raises (Cancelled).
     """
-    trial = _Trial(task, profile, source, seed, isolation, report)
+    trial = _Trial(task, profile, source, seed, isolation, company, report)
     status, reason, excerpt, seconds = "ok", "", "", None
     try:
         seconds = trial.run()
@@ -123,6 +125,7 @@ class _Trial:
         source: Mapping[str, bytes],
         seed: int,
         isolation: Isolation,
+        company: Isolation,
         report: Callable[[Progress], None],
     ) -> None:
         self.rules, self._report = Rules.of(profile), report
@@ -136,6 +139,7 @@ class _Trial:
             rules=self.rules,
             isolation=isolation,
         )
+        self.beside = replace(self.order, isolation=company)
         self.labels = task.held_out.labels
         self.source, self.reference = pack_files(source), pack_files(task.reference)
         # Measurements with different seeds share no process's seed.
@@ -170,7 +174,7 @@ class _Trial:
         limits = self.order.limits
         each = cold_process.START_SECONDS + limits.train_seconds + limits.eval_seconds + cold_process.END_SECONDS
         longest = self.rules.processes * each
-        with Pace(self.order, self.reference, longest) as pace:
+        with Pace(self.beside, self.reference, longest) as pace:
             try:
                 for seed in self.seeds:
                     cpu = self._recipe(seed, pace.beside)[1]
