@@ -49,7 +49,7 @@ def begin(ctx: Any) -> Callable[[], None]:
 
     def step() -> None:
         if not order:
-            order.extend(torch.randperm(len(labels)).split(BATCH))
+            order.extend(torch.split(torch.randperm(len(labels)), BATCH))
         chosen = order.pop(0)
         loss = nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

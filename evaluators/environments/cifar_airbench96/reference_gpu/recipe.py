@@ -41,7 +41,7 @@ def train(ctx: Any) -> nn.Module:
     device = torch.device(ctx.device)
     images, labels = prepare(ctx.images, device), torch.from_numpy(ctx.labels).to(device)
     _, channels, side, _ = images.shape
-    model = build(side, channels, int(labels.max()) + 1).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub knows no memory_format for modules
+    model: nn.Module = build(side, channels, int(labels.max()) + 1).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub knows no memory_format for modules
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
     for _ in range(EPOCHS):
         for chosen in torch.split(torch.randperm(len(labels), device=device), BATCH):
