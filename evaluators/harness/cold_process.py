@@ -124,13 +124,16 @@ def run(
 
 def hear_ready(order: Order, wire: Wire, confined: Confined, seed: int, *, beside: bool = False) -> None:
     """Settings out, READY back. Raises HarnessFault: no recipe is involved yet."""
+    rules = order.rules
+    longest = min(order.limits.train_seconds, rules.process_seconds)
     settings = {
         "protocol": "speed",
         "seed": seed,
         "device": order.device,
         "threads": 1,
-        "units": round(1000 * order.rules.train_cpu_seconds),  # CPU milliseconds
-        "seconds": order.limits.train_seconds,
+        "clock": rules.clock,
+        "units": round(1000 * (rules.train_cpu_seconds if rules.clock == "cpu" else longest)),  # milliseconds of it
+        "seconds": longest,
         "classes": order.classes,
         "beside": beside,
     }

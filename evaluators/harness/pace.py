@@ -17,7 +17,7 @@ from evaluators.child.frames import Kind
 from evaluators.contract import HarnessFault
 from evaluators.harness import cold_process
 from evaluators.harness.cold_process import Order
-from evaluators.harness.wire import Wire, WireError, not_ready
+from evaluators.harness.wire import Wire, WireError
 from evaluators.sandbox import Bounds, Confined, tree
 
 START_SECONDS = 120.0
@@ -41,15 +41,16 @@ class Pace:
     def __enter__(self) -> Pace:
         self._process = cold_process.confine(self._order, self._bounds)
         self._wire = Wire(self._process, lambda _units: None)
-        cold_process.hear_ready(self._order, self._wire, self._process, seed=0, beside=True)
         try:
+            cold_process.hear_ready(self._order, self._wire, self._process, seed=0, beside=True)
             self._wire.start_clock(START_SECONDS)
             self._wire.send(Kind.SOURCE, self._source)
             self._wire.send(Kind.IMAGES, self._order.images)
             self._wire.send(Kind.LABELS, self._order.labels)
-            self._wire.receive({Kind.TRAINED: 0})
-        except WireError as error:
-            raise not_ready(error, self._process.log()) from error
+            self._hear(Kind.TRAINED, 0)
+        except BaseException:
+            self._process.close()
+            raise
         return self
 
     def __exit__(
@@ -83,12 +84,18 @@ class Pace:
 
     def _take(self) -> None:
         self._say()
+        steps, seconds = USED.unpack(self._hear(Kind.SLICED, USED.size))
+        self._taken.append(seconds / steps)
+
+    def _hear(self, expected: Kind, size: int) -> bytes:
+        """An answer of the reference. Raises HarnessFault for anything else."""
         try:
-            _, said = self._wire.receive({Kind.SLICED: USED.size})
+            kind, said = self._wire.receive({expected: size})
         except WireError as error:
             raise HarnessFault(f"the reference process failed: {error}") from error
-        steps, seconds = USED.unpack(said)
-        self._taken.append(seconds / steps)
+        if kind is not expected or len(said) != size:
+            raise HarnessFault(f"the reference process failed: {said.decode(errors='replace')[:300]}")
+        return said
 
 
 def pin(root: int, core: int) -> None:

@@ -75,7 +75,7 @@ LIES = """
     for name in ("time", "monotonic", "perf_counter", "process_time", "perf_counter_ns", "process_time_ns"):
         setattr(time, name, lambda: 0)
     names = [name for _, folders, files in os.walk("/", onerror=None) for name in (*folders, *files)]
-    assert not [name for name in names if "fashion" in name or "idx3" in name or "airbench" in name]
+    assert not [name for name in names if "fashion" in name or "idx3" in name or "airbench96" in name]
     pipes = [fd for fd in map(int, os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{fd}")]
     pipes = [fd for fd in pipes if "pipe" in os.readlink(f"/proc/self/fd/{fd}")]
     assert pipes and not select.select(pipes, [], [], 0)[0]
