@@ -174,7 +174,7 @@ LAYOUTS = (
     Layout(
         "cifar-10-batches-py",
         "",
-        f"each a Python pickle of a dict: b'data' uint8 ({IMAGES_PER_FILE:,}, {PIXELS:,}), b'labels' a list of "
+        f"each a Python pickle of a dict: b'data' uint8 ({IMAGES_PER_FILE}, {PIXELS}), b'labels' a list of "
         f"{IMAGES_PER_FILE:,} numbers (0 to 9), about 31,000,000 bytes",
         _from_pickle,
     ),
