@@ -10,7 +10,7 @@ import importlib
 import os
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import frames
 import numpy as np
 import numpy.typing as npt
+import pace
 from frames import Kind
 from recipe_process import FOLDER, Budget, Failed, failure, import_recipe, settle
 
@@ -52,28 +53,33 @@ def pack_predictions(value: object, rows: int, classes: int) -> bytes:
     return struct.pack("<2I", rows, classes) + np.ascontiguousarray(array, dtype="<f4").tobytes()
 
 
-def cpu_milliseconds() -> int:
-    """What this process has used; its unit of budget."""
-    return time.process_time_ns() // 1_000_000
+#: Milliseconds by the clock of the measurement: what this process has used, or what has passed.
+CLOCKS: Mapping[str, Callable[[], int]] = {
+    "cpu": lambda: time.process_time_ns() // 1_000_000,
+    "wall": lambda: time.monotonic_ns() // 1_000_000,
+}
 
 
 def serve(settings: Mapping[str, Any], incoming: int, outgoing: int) -> None:
-    """Say READY, then train and predict once."""
+    """Say READY, then train and predict once; or, for the reference beside a recipe, work until the pipe is closed."""
     importlib.import_module("torch._dynamo")  # optimisers pull it in; its second belongs to the start
     seed, threads = int(settings["seed"]), int(settings["threads"])
     settle(seed, threads)
-    folder = Path.cwd() / FOLDER
+    folder, now = Path.cwd() / FOLDER, CLOCKS[settings["clock"]]
     stage = "import"
     frames.write_frame(outgoing, Kind.READY)
     try:
         packed = frames.read_frame(incoming, Kind.SOURCE)
-        began = cpu_milliseconds()
+        began = now()
         recipe = import_recipe(folder, packed)
         stage = "train"
         images = unpack_images(frames.read_frame(incoming, Kind.IMAGES))
         labels = np.frombuffer(frames.read_frame(incoming, Kind.LABELS), "<i8").copy()
-        budget = Budget(int(settings["units"]), float(settings["seconds"]), lambda: cpu_milliseconds() - began)
-        model = recipe.train(Context(seed, str(settings["device"]), threads, budget, images, labels))
+        budget = Budget(int(settings["units"]), float(settings["seconds"]), lambda: now() - began)
+        context = Context(seed, str(settings["device"]), threads, budget, images, labels)
+        if settings["beside"]:
+            return pace.keep(recipe.begin(context), incoming, outgoing)
+        model = recipe.train(context)
         frames.write_frame(outgoing, Kind.TRAINED)
         stage = "predict"
         unlabelled = unpack_images(frames.read_frame(incoming, Kind.IMAGES))

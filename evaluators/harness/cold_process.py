@@ -11,6 +11,7 @@ import secrets
 import struct
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +84,23 @@ def unpack_predictions(raw: bytes, rows: int, classes: int) -> Predictions:
     return predictions
 
 
-def run(order: Order, source: bytes, seed: int, watch: Callable[[], None], ran: Ran) -> Predictions:
+#: What goes on beside a process from before its clock starts until its predictions have arrived.
+Beside = Callable[[Confined], AbstractContextManager[None]]
+
+
+def alone(_confined: Confined) -> AbstractContextManager[None]:
+    """Nothing beside it."""
+    return nullcontext()
+
+
+def confine(order: Order, bounds: Bounds) -> Confined:
+    """A fresh sandbox for one process, with the device of the order; every process of a measurement starts here."""
+    return spawn(order.isolation, bounds, argv=())
+
+
+def run(
+    order: Order, source: bytes, seed: int, watch: Callable[[], None], ran: Ran, beside: Beside = alone
+) -> Predictions:
     """Train and predict in a fresh sandbox; predictions in the order of ``order.unlabelled``.
 
     Raises Verdict for what the recipe did, HarnessFault and SandboxUnavailable for our own, and what ``watch`` raises.
@@ -93,11 +110,11 @@ def run(order: Order, source: bytes, seed: int, watch: Callable[[], None], ran: 
     # The phases' own allowances end a process first; these bound what is left behind.
     most = START_SECONDS + rules.train_cpu_seconds + rules.eval_cpu_seconds
     bounds = Bounds(longest, most, limits.memory_bytes, SCRATCH_BYTES)
-    with spawn(order.isolation, bounds, argv=()) as confined:
+    with confine(order, bounds) as confined:
         wire = Wire(confined, lambda _units: watch())
-        _hear_ready(order, wire, confined, seed)
+        hear_ready(order, wire, confined, seed)
         ran.start = wire.clocks()
-        conversation = _Conversation(order, wire, confined, ran)
+        conversation = _Conversation(order, wire, confined, ran, beside)
         try:
             predictions = conversation.hold(source)
         finally:
@@ -105,16 +122,20 @@ def run(order: Order, source: bytes, seed: int, watch: Callable[[], None], ran: 
     return predictions
 
 
-def _hear_ready(order: Order, wire: Wire, confined: Confined, seed: int) -> None:
+def hear_ready(order: Order, wire: Wire, confined: Confined, seed: int, *, beside: bool = False) -> None:
     """Settings out, READY back. Raises HarnessFault: no recipe is involved yet."""
+    rules = order.rules
+    longest = min(order.limits.train_seconds, rules.process_seconds)
     settings = {
         "protocol": "speed",
         "seed": seed,
         "device": order.device,
         "threads": 1,
-        "units": round(1000 * order.rules.train_cpu_seconds),  # CPU milliseconds
-        "seconds": order.limits.train_seconds,
+        "clock": rules.clock,
+        "units": round(1000 * (rules.train_cpu_seconds if rules.clock == "cpu" else longest)),  # milliseconds of it
+        "seconds": longest,
         "classes": order.classes,
+        "beside": beside,
     }
     try:
         wire.start_clock(START_SECONDS)
@@ -127,16 +148,24 @@ def _hear_ready(order: Order, wire: Wire, confined: Confined, seed: int) -> None
 class _Conversation:
     """The part of a process's life that is on the clock."""
 
-    def __init__(self, order: Order, wire: Wire, confined: Confined, ran: Ran) -> None:
-        self.order, self.wire, self.confined, self.ran = order, wire, confined, ran
+    def __init__(self, order: Order, wire: Wire, confined: Confined, ran: Ran, beside: Beside) -> None:
+        self.order, self.wire, self.confined, self.ran, self.beside = order, wire, confined, ran, beside
         self.phase: Phase = "train"
-        self.cpu_before, self.began = confined.cpu_seconds(), time.monotonic()
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        self.cpu_before, self.began = self.confined.cpu_seconds(), time.monotonic()
 
     def hold(self, source: bytes) -> Predictions:
         """Raises Verdict, or what the watch raises."""
+        with self.beside(self.confined):
+            self._start_clock()
+            return self._talk(source)
+
+    def _talk(self, source: bytes) -> Predictions:
         limits, rules, wire = self.order.limits, self.order.rules, self.wire
         try:
-            wire.start_clock(limits.train_seconds, cpu_floor=rules.train_cpu_seconds)
+            wire.start_clock(min(limits.train_seconds, rules.process_seconds), cpu_floor=rules.train_cpu_seconds)
             wire.send(Kind.SOURCE, source)
             wire.send(Kind.IMAGES, self.order.images)
             wire.send(Kind.LABELS, self.order.labels)
@@ -144,7 +173,8 @@ class _Conversation:
             self.ran.train = wire.clocks()
             self.ran.log = self.confined.log()  # later the process has seen held-out images
             self.phase = "predict"
-            wire.start_clock(limits.eval_seconds, cpu_floor=rules.eval_cpu_seconds)
+            left = min(limits.eval_seconds, rules.process_seconds - self.ran.train[0])
+            wire.start_clock(left, cpu_floor=rules.eval_cpu_seconds)
             return self._predictions()
         except WireError as error:
             raise of_wire(error, self.phase, None) from error

@@ -1,7 +1,8 @@
-"""Measuring speed at an accuracy gate: cold recipe processes, each beside a cold reference process, watched from here.
+"""Measuring speed at an accuracy gate: cold recipe processes, each with a reference, watched from here.
 
-The score is CPU time of whole process trees, read from outside and divided by that of a reference workload which ran
-just before or after. Accuracy is counted here, from labels that no recipe process has ever had.
+By the clock ``cpu`` the score is CPU time of whole process trees, read from outside and divided by that of reference
+work on the same core in the same seconds. By the clock ``wall`` it is wall-clock time, divided by that of a reference
+process that had the device just before or after. Accuracy is counted here, from labels that no process has ever had.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +19,18 @@ import numpy.typing as npt
 from evaluators.child.frames import pack_files
 from evaluators.contract import HarnessFault, Measurement, Profile, Progress
 from evaluators.harness import cold_process
-from evaluators.harness.cold_process import Order, Predictions, Ran
+from evaluators.harness.cold_process import Beside, Order, Predictions, Ran, alone
 from evaluators.harness.conversation import count_code
 from evaluators.harness.gate import Rules, score
 from evaluators.harness.identity import fingerprint
+from evaluators.harness.pace import Pace
 from evaluators.harness.verdicts import Verdict
 from evaluators.sandbox import Isolation, SandboxUnavailable
 from trials.vocab import Label
 
 SEEDS = 2**32
+#: References of one trial that differ by more than this did not have the device for themselves.
+CALM_SPREAD = 0.1
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Labelled:
 class Task:
     """What a recipe is measured on. ``train`` is handed to it; of ``held_out`` it gets the images, late and shuffled.
 
-    reference: sources of the workload that a recipe's time is divided by; the evaluator's own.
+    reference: sources of the workload that a recipe's time is divided by; the evaluator's own. By the clock ``cpu`` it
+    is ``begin(ctx) -> step``, by ``wall`` it has a recipe's two functions.
     """
 
     train: Labelled
@@ -77,13 +82,15 @@ def measure(
     seed: int,
     split: str,
     isolation: Isolation,
+    company: Isolation,
     report: Callable[[Progress], None],
 ) -> Measurement:
     """Run the profile's number of cold processes. Anything that a recipe does ends as a Measurement with a status.
 
-    Raises HarnessFault for faults of the evaluator or its host, and what ``report`` raises (Cancelled).
+    company: isolation of a reference beside them, which may start warm. Raises HarnessFault for faults of the evaluator
+    or its host, and what ``report`` raises (Cancelled).
     """
-    trial = _Trial(task, profile, source, seed, isolation, report)
+    trial = _Trial(task, profile, source, seed, isolation, company, report)
     status, reason, excerpt, seconds = "ok", "", "", None
     try:
         seconds = trial.run()
@@ -118,6 +125,7 @@ class _Trial:
         source: Mapping[str, bytes],
         seed: int,
         isolation: Isolation,
+        company: Isolation,
         report: Callable[[Progress], None],
     ) -> None:
         self.rules, self._report = Rules.of(profile), report
@@ -131,75 +139,122 @@ class _Trial:
             rules=self.rules,
             isolation=isolation,
         )
+        self.beside = replace(self.order, isolation=company)
         self.labels = task.held_out.labels
         self.source, self.reference = pack_files(source), pack_files(task.reference)
         # Measurements with different seeds share no process's seed.
         self.seeds = [(seed * self.rules.processes + i) % SEEDS for i in range(self.rules.processes)]
         self.record = _Record(code_bytes=count_code(source))
-        self.record.numbers["load_average"] = round(os.getloadavg()[0], 2)
-        self.correct = self.started = 0
+        self.load = os.getloadavg()[0]
+        self.record.numbers["load_average"] = round(self.load, 2)
+        self.correct = self.started = self.done = 0
+        self.wall = 0.0
         self.mine: list[float] = []
         self.theirs: list[float] = []
+        self.cold: list[float] = []
 
     def run(self) -> float:
         """The score in seconds. Raises Verdict."""
-        for index, seed in enumerate(self.seeds):
-            # Who is first changes, so that a machine that grows busier or calmer favours neither.
-            for step in (self._recipe, self._reference)[:: -1 if index % 2 else 1]:
-                step(seed)
+        if self.rules.clock == "cpu":
+            self._with_company()
+        else:
+            self._in_turns()
         found = score(self.mine, self.theirs, self.rules.reference_seconds)
         self.record.secondary |= {
             "accuracy": self.correct / (len(self.mine) * len(self.labels)),
             "standard_error": round(found.error, 4),
             "fastest_seed": round(found.smallest, 4),
-            "mean_cpu_seconds": round(statistics.fmean(self.mine), 3),
-            "mean_reference_cpu_seconds": round(statistics.fmean(self.theirs), 3),
+            f"mean_{self.rules.clock}_seconds": round(statistics.fmean(self.mine), 3),
+            f"mean_reference_{self.rules.clock}_seconds": round(statistics.fmean(self.theirs), 6),
         }
         return found.seconds
 
-    def _recipe(self, seed: int) -> None:
-        """One recipe process; and whether the gate can still be reached. Raises Verdict."""
-        predictions, cpu = self._process(self.source, seed, f"seed_{seed}", "recipe")
+    def _with_company(self) -> None:
+        """Each recipe process beside steps of one reference process, on a core that the two share."""
+        limits = self.order.limits
+        each = cold_process.START_SECONDS + limits.train_seconds + limits.eval_seconds + cold_process.END_SECONDS
+        longest = self.rules.processes * each
+        with Pace(self.beside, self.reference, longest) as pace:
+            try:
+                for seed in self.seeds:
+                    cpu = self._recipe(seed, pace.beside)[1]
+                    self.record.numbers[f"reference_step_seed_{seed}"] = round(pace.step_seconds(), 9)
+                    self._pair(cpu, pace.step_seconds())
+            finally:
+                self.record.cpu_seconds["reference"] = round(pace.cpu_seconds(), 3)
+
+    def _in_turns(self) -> None:
+        """Each recipe process next to a reference process, alone on the device."""
+        for index, seed in enumerate(self.seeds):
+            # Who is first changes, so that a machine that grows busier or calmer favours neither.
+            if index % 2:
+                theirs = self._reference(seed)
+                mine = self._recipe(seed)[0]
+            else:
+                mine = self._recipe(seed)[0]
+                theirs = self._reference(seed)
+            self._pair(mine, theirs)
+        spread = max(self.theirs) / min(self.theirs) - 1
+        busy = max(self.load, os.getloadavg()[0]) > (os.cpu_count() or 1)
+        self.record.numbers |= {"reference_spread": round(spread, 4), "contended": int(busy or spread > CALM_SPREAD)}
+        self.record.secondary["mean_cold_seconds"] = round(statistics.fmean(self.cold), 3)
+
+    def _pair(self, mine: float, theirs: float) -> None:
+        self.mine.append(mine)
+        self.theirs.append(theirs)
+
+    def _recipe(self, seed: int, beside: Beside = alone) -> tuple[float, float]:
+        """Wall and CPU seconds of one recipe process; and whether the gate can still be reached. Raises Verdict."""
+        predictions, ran = self._process(self.source, seed, f"seed_{seed}", "recipe", beside)
+        self.cold.append(ran.start[0] + ran.whole[0])
+        self.wall += ran.whole[0]
+        over = self.wall - self.rules.trial_seconds
+        if over > 0:
+            reason = f"wall clock of all processes: {self.wall:.1f} s of {self.rules.trial_seconds:g} s"
+            raise Verdict(Label.TRAIN_BUDGET_OVERRUN, reason, {"seconds": self.wall, "seconds_over": round(over, 3)})
         correct = int((predictions.argmax(axis=1) == self.labels).sum())
-        self.mine.append(cpu)
+        self.done += 1
         self.correct += correct
-        done, images = len(self.mine), len(self.labels)
+        images = len(self.labels)
         self.record.numbers |= {
             f"correct_seed_{seed}": correct,
             "correct": self.correct,
-            "scored": done * images,
-            "accuracy": round(self.correct / (done * images), 6),
+            "scored": self.done * images,
+            "accuracy": round(self.correct / (self.done * images), 6),
         }
-        if not self.rules.in_reach(self.correct, done, images):
-            reason, numbers = self.rules.missed(self.correct, done * images)
-            if done < self.rules.processes:
-                reason += f" after {done} of {self.rules.processes} processes, out of reach for the rest"
+        if not self.rules.in_reach(self.correct, self.done, images):
+            reason, numbers = self.rules.missed(self.correct, self.done * images)
+            if self.done < self.rules.processes:
+                reason += f" after {self.done} of {self.rules.processes} processes, out of reach for the rest"
             raise Verdict(Label.DISQUALIFIED, reason, numbers)
+        return ran.whole
 
-    def _reference(self, seed: int) -> None:
-        """One reference process. Raises HarnessFault when it fails: its code is ours."""
+    def _reference(self, seed: int) -> float:
+        """Wall seconds of one reference process. Raises HarnessFault when it fails: its code is ours."""
         log = self.record.log
         try:
-            _, cpu = self._process(self.reference, seed, f"reference_{seed}", "reference")
+            _, ran = self._process(self.reference, seed, f"reference_{seed}", "reference", alone)
         except Verdict as verdict:
             raise HarnessFault(f"the reference process failed: {verdict}") from verdict
-        self.theirs.append(cpu)
         self.record.log = log
+        return ran.whole[0]
 
-    def _process(self, source: bytes, seed: int, name: str, phase: str) -> tuple[Predictions, float]:
-        """Predictions and CPU seconds of one cold process, booked whether it fails or not."""
-        ran, done, self.started = Ran(), self.started, self.started + 1
+    def _process(self, source: bytes, seed: int, name: str, phase: str, beside: Beside) -> tuple[Predictions, Ran]:
+        """Predictions and cost of one cold process, booked whether it fails or not."""
+        ran, started = Ran(), self.started
+        self.started += 1
+        every = self.rules.processes * (1 if self.rules.clock == "cpu" else 2)
         told = 0.0
 
         def watch() -> None:
             nonlocal told
             if time.monotonic() - told >= 0.25:
                 told = time.monotonic()
-                self._report(Progress(phase, done / (2 * self.rules.processes), f"process {name}"))
+                self._report(Progress(phase, started / every, f"process {name}"))
 
         watch()
         try:
-            return cold_process.run(self.order, source, seed, watch, ran), ran.whole[1]
+            return cold_process.run(self.order, source, seed, watch, ran, beside), ran
         finally:
             self.record.log = ran.log
             self.record.book("start", *ran.start)

@@ -35,7 +35,7 @@ def limited(**limits: Any) -> Profile:
     return replace(SMOKE, limits=replace(SMOKE.limits, **limits))
 
 
-#: Ends with the first recipe process, whose accuracy and CPU seconds are on record by then: half the cost.
+#: Ends with the first recipe process, whose accuracy and CPU seconds are on record by then.
 HOPELESS = ruled(gate=0.99, processes=3)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from evaluators.contract import Cancelled, Measurement, Progress
@@ -34,13 +32,13 @@ def start() -> Measurement:
 def test_the_start_is_valid_and_its_time_is_relative_to_the_reference(start: Measurement) -> None:
     outcome = AIRBENCH.judge(start, SMOKE)
     assert (outcome.label, outcome.reason) == (VALID, "")
-    mine, theirs = start.cpu_seconds["seed_0"], start.cpu_seconds["reference_0"]
-    assert outcome.score == start.score == pytest.approx(SMOKE.settings["reference_seconds"] * mine / theirs, rel=0.01)
+    mine, step = start.cpu_seconds["seed_0"], float(start.numbers["reference_step_seed_0"])
+    assert outcome.score == start.score == pytest.approx(SMOKE.settings["reference_seconds"] * mine / step, rel=0.01)
     assert start.numbers["correct"] == start.numbers["correct_seed_0"]
     assert start.numbers["accuracy"] == int(start.numbers["correct"]) / 1000
     assert 0.7 < start.secondary["accuracy"] < 0.9
     assert start.score_source == "evaluator"
-    assert {"start", "train", "seed_0", "reference_0"} == set(start.seconds) == set(start.cpu_seconds)
+    assert {"start", "train", "seed_0"} == set(start.seconds) == set(start.cpu_seconds) - {"reference"}
     assert {"load_average", "load_average_end"} <= set(start.numbers)
     assert start.fingerprint["cpu"] and start.fingerprint["torch"]
     assert (start.artifact_bytes, start.train_units, start.payload_bytes) == (None, None, None)
@@ -63,15 +61,21 @@ def test_one_thousandth_below_the_gate_is_disqualified_with_the_exact_deficit(st
     assert AIRBENCH.judge(start, ruled(gate=float(start.numbers["accuracy"]))).label == VALID
 
 
-#: Prints and writes results, turns every clock back, looks for held-out images on disk and in all open pipes.
+#: Prints and writes results, turns every clock back, tries to leave the core that it shares with the reference, looks
+#: for held-out images on disk and in all open pipes.
 LIES = """
     import os, select, time
+    assert len(os.sched_getaffinity(0)) == 1
+    try:
+        os.sched_setaffinity(0, range(64))
+    except PermissionError:
+        print("stays", flush=True)
     print("accuracy: 0.99\\nmean time: 0.01", flush=True)
     open("run_seed0.jsonl", "w").write('{"accuracy": 0.99, "seconds": 0.01}')
     for name in ("time", "monotonic", "perf_counter", "process_time", "perf_counter_ns", "process_time_ns"):
         setattr(time, name, lambda: 0)
     names = [name for _, folders, files in os.walk("/", onerror=None) for name in (*folders, *files)]
-    assert not [name for name in names if "fashion" in name or "idx3" in name or "airbench" in name]
+    assert not [name for name in names if "fashion" in name or "idx3" in name or "airbench96" in name]
     pipes = [fd for fd in map(int, os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{fd}")]
     pipes = [fd for fd in pipes if "pipe" in os.readlink(f"/proc/self/fd/{fd}")]
     assert pipes and not select.select(pipes, [], [], 0)[0]
@@ -82,7 +86,7 @@ def test_lies_about_time_and_accuracy_change_nothing_and_held_out_images_are_not
     found = measured(edited(at_train(LIES.strip())), HOPELESS)
     assert found.numbers["correct"] == start.numbers["correct"], found.excerpt
     assert found.cpu_seconds["seed_0"] > 0.3
-    assert b"accuracy: 0.99" in found.log
+    assert b"accuracy: 0.99" in found.log and b"stays" in found.log
     assert (found.status, found.score) == (Label.DISQUALIFIED, None)
     assert found.reason.endswith("below the gate of 0.99 after 1 of 3 processes, out of reach for the rest")
 
@@ -176,14 +180,13 @@ def test_a_crash_tells_the_recipes_frame_and_stops_the_trial(
     found = measured(edited(edit) if "cross" in edit[1] else edited(QUICK, edit), ruled(processes=2))
     assert (found.status, found.score) == (label, None)
     assert found.excerpt.splitlines()[1].startswith(where)
-    assert "reference_0" not in found.seconds
+    assert "seed_0" in found.seconds and "seed_1" not in found.seconds
 
 
 def test_a_cancelled_trial_is_dropped_at_once() -> None:
     def report(progress: Progress) -> None:
-        if progress.note == "process reference_0":
+        if progress.note == "process seed_0":
             raise Cancelled("stop")
 
-    quick = replace(ruled(gate=0.0), limits=SMOKE.limits)
     with pytest.raises(Cancelled):
-        AIRBENCH.measure(edited(QUICK), profile=quick, seed=0, split="validation", level="L3", report=report)
+        AIRBENCH.measure(edited(QUICK), profile=SMOKE, seed=0, split="validation", level="L3", report=report)

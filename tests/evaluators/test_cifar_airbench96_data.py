@@ -88,7 +88,7 @@ def test_the_score_is_the_mean_ratio_to_the_reference() -> None:
     found = score([6.0, 8.0], [2.0, 4.0], 3.0)
     assert (found.seconds, found.smallest, found.error) == (7.5, 6.0, pytest.approx(1.5))
     assert score([6.0], [3.0], 2.0).error == 0.0
-    with pytest.raises(ValueError, match="no CPU time"):
+    with pytest.raises(ValueError, match="took no time"):
         score([6.0], [0.0], 2.0)
 
 

@@ -1,4 +1,4 @@
-"""Images of the CPU profiles: a balanced part of Fashion-MNIST at 14 x 14, shipped beside this file.
+"""Images of the profiles ``cpu`` and ``smoke``: a balanced part of Fashion-MNIST at 14 x 14, shipped beside this file.
 
 Source: the files of Debian's package dataset-fashion-mnist 0.0~git20200523.55506a9-1 (SHA-256 39e172fe32dd318e...),
 copyright 2017 Zalando SE, MIT licence; its text and how the file was made: DATA.md in this folder. No pickle is read.
@@ -49,6 +49,10 @@ class Corpus:
             raise LookupError(f"split {split!r} is unknown, expected one of {', '.join(SPLITS)}")
         whole = self.parts[split]
         return Labelled(whole.images[:count], whole.labels[:count])
+
+    def train_for(self, split: str, count: int) -> Labelled:
+        """The first ``count`` images that are trained on, whichever split is predicted."""
+        return self.part("train", count)
 
 
 @functools.lru_cache(maxsize=1)

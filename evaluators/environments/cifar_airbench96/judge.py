@@ -24,8 +24,11 @@ def judge(measurement: Measurement, profile: Profile) -> Outcome:
 
 
 def _processes(measurement: Measurement, rules: Rules) -> Outcome | None:
-    """Every process has run, within its allowance."""
-    spent = [cpu for name, cpu in measurement.cpu_seconds.items() if name.startswith("seed_")]
+    """Every process has run, within its allowances."""
+    spent, walls = (
+        [seconds for name, seconds in booked.items() if name.startswith("seed_")]
+        for booked in (measurement.cpu_seconds, measurement.seconds)
+    )
     if len(spent) != rules.processes:
         reason = f"{len(spent)} processes were measured, expected {rules.processes}"
         return Outcome(Label.INVALID_RESULT, reason, None, {"processes": len(spent)})
@@ -33,6 +36,14 @@ def _processes(measurement: Measurement, rules: Rules) -> Outcome | None:
     if most > allowed:
         numbers = {"cpu_seconds": most, "cpu_seconds_over": round(most - allowed, 3)}
         return Outcome(Label.TRAIN_BUDGET_OVERRUN, f"CPU time: {most:.1f} s of {allowed:g} s", None, numbers)
+    for what, seconds, cap in (
+        ("of a process", max(walls, default=0.0), rules.process_seconds),
+        ("of all processes", sum(walls), rules.trial_seconds),
+    ):
+        if seconds > cap:
+            reason = f"wall clock {what}: {seconds:.1f} s of {cap:g} s"
+            numbers = {"seconds": round(seconds, 3), "seconds_over": round(seconds - cap, 3)}
+            return Outcome(Label.TRAIN_BUDGET_OVERRUN, reason, None, numbers)
     return None
 
 
