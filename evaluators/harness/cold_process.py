@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from evaluators.child.frames import Kind
 from evaluators.contract import HarnessFault, Limits
+from evaluators.harness import placement
 from evaluators.harness.gate import Rules
 from evaluators.harness.verdicts import Phase, Verdict, of_failure, of_wire
 from evaluators.harness.wire import Wire, WireError, not_ready
@@ -95,7 +96,7 @@ def alone(_confined: Confined) -> AbstractContextManager[None]:
 
 def confine(order: Order, bounds: Bounds) -> Confined:
     """A fresh sandbox for one process, with the device of the order; every process of a measurement starts here."""
-    return spawn(order.isolation, bounds, argv=())
+    return spawn(order.isolation, placement.on_devices(bounds), argv=())
 
 
 def run(
@@ -109,7 +110,7 @@ def run(
     longest = START_SECONDS + limits.train_seconds + limits.eval_seconds
     # The phases' own allowances end a process first; these bound what is left behind.
     most = START_SECONDS + rules.train_cpu_seconds + rules.eval_cpu_seconds
-    bounds = Bounds(longest, most, limits.memory_bytes, SCRATCH_BYTES)
+    bounds = Bounds(longest, most, limits.memory_bytes, SCRATCH_BYTES, processes=limits.processes)
     with confine(order, bounds) as confined:
         wire = Wire(confined, lambda _units: watch())
         hear_ready(order, wire, confined, seed)

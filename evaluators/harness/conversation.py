@@ -21,7 +21,7 @@ import numpy as np
 
 from evaluators.child.frames import FrameError, Kind, pack_files, pack_texts, unpack_texts
 from evaluators.contract import HarnessFault, Measurement, Profile, Progress
-from evaluators.harness import scoring
+from evaluators.harness import placement, scoring
 from evaluators.harness.device_scorer import DeviceScorer, device_scorer
 from evaluators.harness.identity import fingerprint
 from evaluators.harness.shelf import Shelf
@@ -88,7 +88,6 @@ class Conversation:
         self.record = Record(code_bytes=count_code(order.source))
         self.record.numbers["load_average"] = round(os.getloadavg()[0], 2)
         self.longest = START_SECONDS + self.limits.train_seconds + self.limits.eval_seconds
-        self.visible = ""
         self.yardstick = self._paired()
         self.scorer = self._scorer()
         self.phase: Phase = "train"
@@ -111,7 +110,7 @@ class Conversation:
     def _scorer(self) -> DeviceScorer | None:
         """The process that does the arithmetic where the profile wants one; None: numpy, here."""
         threads = int(self.setting("scorer_threads", 0))
-        return device_scorer(self.order.profile.device, self.visible, threads) if threads else None
+        return device_scorer(self.order.profile.device, placement.visible(), threads) if threads else None
 
     def measurement(self) -> Measurement:
         """Run. Anything that a recipe does ends as a Measurement with the status that it deserves.
@@ -217,7 +216,8 @@ class Conversation:
         """Of one process. Where wall clock is the budget, any number of processors may be busy meanwhile."""
         cpu = self.longest * (self.limits.processes if self.limits.wallclock else 2)
         scratch = int(self.setting("scratch_bytes", SCRATCH_BYTES))
-        return Bounds(self.longest, cpu, self.limits.memory_bytes, scratch, processes=self.limits.processes)
+        bounds = Bounds(self.longest, cpu, self.limits.memory_bytes, scratch, processes=self.limits.processes)
+        return placement.on_devices(bounds)
 
     def _hear_ready(self, wire: Wire, confined: Confined, budget: int | None, seconds: float) -> None:
         """Settings out, a sign of life back. Raises HarnessFault: no recipe is involved yet."""

@@ -33,9 +33,8 @@ class Pace:
 
     def __init__(self, order: Order, source: bytes, longest: float) -> None:
         self._order, self._source = order, source
-        self._bounds = Bounds(
-            START_SECONDS + longest, START_SECONDS + longest, order.limits.memory_bytes, cold_process.SCRATCH_BYTES
-        )
+        limits, most = order.limits, START_SECONDS + longest
+        self._bounds = Bounds(most, most, limits.memory_bytes, cold_process.SCRATCH_BYTES, processes=limits.processes)
         self._taken: list[float] = []
 
     def __enter__(self) -> Pace:

@@ -67,7 +67,7 @@ WHOLE_CIFAR10: dict[str, object] = {
 GPU = Profile(
     name="gpu",
     device="cuda",
-    limits=Limits(train_seconds=300.0, eval_seconds=60.0, memory_bytes=32 * GIB),
+    limits=Limits(train_seconds=300.0, eval_seconds=60.0, memory_bytes=32 * GIB, processes=256),
     settings={
         "clock": "wall",
         **WHOLE_CIFAR10,
@@ -90,7 +90,7 @@ GPU = Profile(
 PAPER = Profile(
     name="paper",
     device="cuda",
-    limits=Limits(train_seconds=600.0, eval_seconds=120.0, memory_bytes=32 * GIB),
+    limits=Limits(train_seconds=600.0, eval_seconds=120.0, memory_bytes=32 * GIB, processes=256),
     settings={
         **GPU.settings,
         # As in the paper: ten cold seeds, gate 0.96 on their mean, 600 s a seed, 2,400 s a trial.
@@ -116,4 +116,5 @@ SPEC = EnvironmentSpec(
     joins=("recipe.py",),
     recipe_dir=HERE / "recipe",
     profiles={profile.name: profile for profile in (CPU, SMOKE, GPU, PAPER)},
+    starts={"gpu": HERE / "recipe_gpu", "paper": HERE / "recipe_gpu"},
 )
