@@ -16,7 +16,8 @@ import numpy as np
 from evaluators.child.frames import Kind
 from evaluators.contract import Measurement
 from evaluators.harness import scoring
-from evaluators.harness.conversation import Conversation, Order, not_causal
+from evaluators.harness.conversation import Conversation, not_causal
+from evaluators.harness.order import Order
 from evaluators.harness.projection import project
 from evaluators.harness.wire import Wire
 
@@ -100,11 +101,11 @@ class _Trial(Conversation):
     def _chunks_to_probe(self) -> set[int]:
         """Chunks whose logits are kept for comparison, unknown to the recipe.
 
-        As many as fit into KEPT_BYTES.
+        As many as fit into the profile's ``kept_bytes``.
         """
         order = secrets.SystemRandom().sample(range(len(self.chunks)), len(self.chunks))
         each = 4 * self.chunks[0].tokens.size * len(self.vocabulary)
-        return set(order[: max(1, KEPT_BYTES // each)])
+        return set(order[: max(1, int(self.setting("kept_bytes", KEPT_BYTES)) // each)])
 
     def _asked_again(self, seen: _Seen) -> list[int]:
         """Chunks that the second process is asked for: all, or those that are kept and a share of the others."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from tests.attacks.attack import BOTH, Attack, crash, invalid
 
 FILES = """
@@ -104,6 +106,26 @@ ATTACKS = [
             "logits": "self.adapt(tokens)\nout += np.log1p(self.seen).astype('f4')",
         },
         "not causal",
+    ),
+    invalid(
+        "a look into one chunk in six by a predictor that learns",
+        "A10",
+        {
+            "predictor": "def adapt(self, tokens): self.calls = getattr(self, 'calls', 0) + 1",
+            "logits": f"if getattr(self, 'calls', 0) % 6 == 4:\n{textwrap.indent(TARGET, ' ')}",
+        },
+        "its future was replaced",
+    ),
+    invalid(
+        "a look by a predictor that learns, until it is asked twice",
+        "A10",
+        {
+            "predictor": "def adapt(self, tokens): self.asked = 0",
+            "logits": "self.asked = getattr(self, 'asked', 0) + 1\n"
+            f"self.known = getattr(self, 'known', False) or self.asked > 1\nif not self.known:\n"
+            f"{textwrap.indent(TARGET, ' ')}",
+        },
+        "its future was replaced",
     ),
     Attack("an attribute for every name", "A10", {"predictor": "def __getattr__(self, name): return lambda *a: None"}),
     Attack(

@@ -6,6 +6,8 @@ import numpy as np
 
 from evaluators.environments.parameter_golf import data
 from evaluators.harness import scoring
+from tests.attacks.tiny import GOLF
+from trials.vocab import VALID
 
 ROWS, LENGTH = 4, 512
 REPEATS = 20
@@ -46,6 +48,22 @@ def test_a_look_at_one_token_in_fifty_is_seen_nearly_always() -> None:
     assert saved > 0.04
     assert often >= 0.9
     assert often >= seen(0.02, drawn_by_gain=False)[1]
+
+
+def test_a_predictor_may_learn_until_a_share_of_its_budget_is_spent() -> None:
+    """What is asked aside is no part of the budget, so both processes stop learning at the same chunk."""
+    found, outcome = GOLF.measured(
+        {
+            "loaded": "predictor.budget, predictor.learnt = ctx.budget, 0",
+            "predictor": "def adapt(self, tokens):\n"
+            "    torch.ones(900, 900) @ torch.ones(900, 900)\n"
+            "    self.learnt += self.budget.spent() < self.budget.units / 40",
+            "logits": "torch.ones(900, 900) @ torch.ones(900, 900)\nout[..., 101] += np.float32(self.learnt / 50)",
+        }
+    )
+    assert (outcome.label, found.numbers["largest_move"]) == (VALID, 0.0), outcome.reason
+    budget = GOLF.profile.limits.eval_units or 0
+    assert (found.eval_units or 0) > budget / 40  # it did stop
 
 
 def test_a_gain_is_what_was_predicted_better_than_by_frequency() -> None:

@@ -127,7 +127,7 @@ def changed(profile: Profile, settings: Mapping[str, object] | None = None, **li
     return replace(profile, limits=replace(profile.limits, **limits), settings=kept)
 
 
-def warm(level: str) -> Isolation:
+def warm(level: str, **_: object) -> Isolation:
     """Airbench starts its processes cold; a warm start has torch loaded already and is the same from then on."""
     return reach(level, start="warm")
 
