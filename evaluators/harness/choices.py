@@ -16,7 +16,8 @@ import numpy as np
 
 from evaluators.contract import Measurement
 from evaluators.harness import scoring
-from evaluators.harness.conversation import Conversation, Order, not_causal
+from evaluators.harness.conversation import Conversation, not_causal
+from evaluators.harness.order import Order
 from evaluators.harness.verdicts import Verdict
 from evaluators.harness.wire import Wire
 from trials.vocab import Label

@@ -7,28 +7,27 @@ bytes that were hashed and counted; predictions are logits that this process tur
 from __future__ import annotations
 
 import json
-import lzma
 import math
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from hashlib import sha256
 
 import numpy as np
 
 from evaluators.child.frames import FrameError, Kind, pack_files, pack_texts, unpack_texts
-from evaluators.contract import HarnessFault, Measurement, Profile, Progress
+from evaluators.contract import HarnessFault, Measurement, Progress
 from evaluators.harness import placement, scoring
 from evaluators.harness.device_scorer import DeviceScorer, device_scorer
 from evaluators.harness.identity import fingerprint
+from evaluators.harness.order import Order, Record, count_code
 from evaluators.harness.shelf import Shelf
 from evaluators.harness.verdicts import TRAINING, Phase, Verdict, of_failure, of_wire, over_wallclock
 from evaluators.harness.wire import Late, Wire, WireError, not_ready
 from evaluators.harness.yardstick import Unpaired, Yardstick
-from evaluators.sandbox import Bounds, Confined, Isolation, SandboxUnavailable, spawn
+from evaluators.sandbox import Bounds, Confined, SandboxUnavailable, spawn
 from trials.vocab import Label
 
 START_SECONDS = 120.0
@@ -36,46 +35,6 @@ SCRATCH_BYTES = 64 << 20
 MOST_TOKENS = 8192
 LOGITS_HEAD = struct.Struct("<3I")
 VOCABULARY_BYTES = 4 << 20
-
-
-@dataclass(frozen=True)
-class Order:
-    """One recipe to be measured, and under which conditions.
-
-    train: documents that are handed to the recipe, or where they lie. data_sha256: split -> hash of what it is
-    measured on; evaluator_sha256: hash of the code that measures. ``report`` may raise Cancelled.
-    """
-
-    profile: Profile
-    source: Mapping[str, bytes]
-    seed: int
-    split: str
-    isolation: Isolation
-    report: Callable[[Progress], None]
-    train: tuple[bytes, ...] | Shelf
-    data_sha256: Mapping[str, str]
-    evaluator_sha256: str
-
-
-@dataclass
-class Record:
-    """What is known so far about one measurement."""
-
-    code_bytes: int
-    seconds: dict[str, float] = field(default_factory=dict)
-    cpu_seconds: dict[str, float] = field(default_factory=dict)
-    numbers: dict[str, float | int | str] = field(default_factory=dict)
-    secondary: dict[str, float] = field(default_factory=dict)
-    payload_bytes: int | None = None
-    artifact_sha256: str = ""
-    train_units: int | None = None
-    eval_units: int | None = None
-    log: bytes = b""
-
-
-def count_code(source: Mapping[str, bytes]) -> int:
-    """Bytes that the recipe's own files cost: their canonical packing under LZMA."""
-    return len(lzma.compress(pack_files(source), lzma.FORMAT_ALONE, preset=9))
 
 
 class Conversation:

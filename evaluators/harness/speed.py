@@ -20,9 +20,9 @@ from evaluators.child.frames import pack_files
 from evaluators.contract import HarnessFault, Measurement, Profile, Progress
 from evaluators.harness import cold_process
 from evaluators.harness.cold_process import Beside, Order, Predictions, Ran, alone
-from evaluators.harness.conversation import count_code
 from evaluators.harness.gate import Rules, score
 from evaluators.harness.identity import fingerprint
+from evaluators.harness.order import count_code
 from evaluators.harness.pace import Pace
 from evaluators.harness.verdicts import Verdict
 from evaluators.sandbox import Isolation, SandboxUnavailable

@@ -9,7 +9,7 @@ import pytest
 
 from evaluators.contract import Measurement, Profile
 from evaluators.environments.cifar_airbench96 import data
-from evaluators.harness.conversation import count_code
+from evaluators.harness.order import count_code
 from tests.evaluators import airbench, golf
 from tests.evaluators.boundary import airbench_answering, golf_spending
 from tests.evaluators.commands import manage

@@ -12,7 +12,7 @@ import pytest
 from evaluators.child.frames import Kind
 from evaluators.contract import HarnessFault
 from evaluators.harness import scoring
-from evaluators.harness.conversation import count_code
+from evaluators.harness.order import count_code
 from evaluators.harness.verdicts import of_failure, of_wire
 from evaluators.harness.wire import Busy, Ended, Garbage, Late, Overrun, TooLong
 from evaluators.sandbox import Exit

@@ -16,8 +16,8 @@ import pytest
 from evaluators.contract import Measurement, Profile
 from evaluators.environments.parameter_golf import data
 from evaluators.harness import language_model, scoring, shelf
-from evaluators.harness.conversation import Order
 from evaluators.harness.device_scorer import DeviceScorer
+from evaluators.harness.order import Order
 from evaluators.sandbox import reach
 from tests.evaluators import core, golf
 from trials.vocab import VALID, Label

@@ -11,8 +11,8 @@ from evaluators.environments.nanochat_d12 import tasks
 from evaluators.environments.nanochat_d12.judge import judge
 from evaluators.environments.nanochat_d12.spec import SPEC
 from evaluators.harness import choices, text
-from evaluators.harness.conversation import Order
 from evaluators.harness.identity import code_sha256
+from evaluators.harness.order import Order
 from evaluators.sandbox import SandboxUnavailable, reach
 
 
