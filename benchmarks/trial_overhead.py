@@ -24,6 +24,7 @@ django.setup()
 from evaluators.contract import Measurement  # noqa: E402 - Django first
 from evaluators.environments.parameter_golf.spec import SPEC  # noqa: E402
 from evaluators.harness import language_model  # noqa: E402
+from evaluators.harness.order import Order  # noqa: E402
 from evaluators.sandbox import Bounds, Isolation, SandboxUnavailable, reach, spawn  # noqa: E402
 from evaluators.sandbox.reach import PROBE, knowledge  # noqa: E402
 
@@ -47,7 +48,7 @@ def load(artifact, ctx):
     return Predictor()
 """
 EMPTY = {"recipe.py": RECIPE} | dict.fromkeys(SPEC.files, b"")
-TASK = language_model.Task((b"text",), (b"To be, or not to be: " * 4,), {}, "")
+HELD_OUT = (b"To be, or not to be: " * 4,)
 FORKS = """
 import os, sys, time
 import torch, torch._dynamo
@@ -63,10 +64,18 @@ for _ in range(int(sys.argv[1])):
 
 def empty_trial(isolation: Isolation) -> Measurement:
     """One trial of the empty recipe."""
-    profile = SPEC.profiles["smoke"]
-    found = language_model.measure(
-        TASK, profile, EMPTY, seed=0, split="validation", isolation=isolation, report=lambda _progress: None
+    order = Order(
+        profile=SPEC.profiles["smoke"],
+        source=EMPTY,
+        seed=0,
+        split="validation",
+        isolation=isolation,
+        report=lambda _progress: None,
+        train=(b"text",),
+        data_sha256={},
+        evaluator_sha256="",
     )
+    found = language_model.measure(order, HELD_OUT)
     assert found.status == "ok", found.reason
     return found
 
@@ -96,7 +105,7 @@ def trials(isolation: Isolation, repeats: int) -> list[tuple[float, float]]:
 
 def start(isolation: Isolation) -> None:
     """From the request to the first thing a sandbox could read."""
-    with knowledge() as known, spawn(isolation, Bounds(30, 30, 2 << 30, 1 << 20), argv=["linger", known], child=PROBE):
+    with knowledge() as known, spawn(isolation, Bounds(30, 30, 2 << 30, 1 << 20), argv=["linger", known.text], child=PROBE):
         pass
 
 

@@ -28,7 +28,7 @@ def process_environment() -> dict[str, str]:
         f"postgres://{quote(chosen['USER'])}@/{chosen['NAME']}?host={quote(str(chosen['HOST']), safe='')}"
         f"&port={chosen['PORT']}&passfile={quote(str(chosen['OPTIONS']['passfile']), safe='')}"
     )
-    return os.environ | {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "autoresearch_site.settings", "DEBUG": "1"}
+    return os.environ | {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "autoresearch_site.settings"}
 
 
 @contextmanager
@@ -59,7 +59,9 @@ def free_port() -> int:
 def site_url(
     django_db_setup: None, django_db_blocker: object, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """Address of a running web process (uvicorn: pages, admin and sockets)."""
+    """Address of a running web process (uvicorn: pages, admin and sockets), with static files as users get them."""
+    collect = [sys.executable, "manage.py", "collectstatic", "--no-input", "--verbosity=0"]
+    subprocess.run(collect, cwd=ROOT, env=process_environment(), check=True)
     port, log = free_port(), tmp_path_factory.mktemp("site") / "web.log"
     arguments = ("uvicorn", "autoresearch_site.asgi:application", "--port", str(port), "--log-level", "warning")
     with running(*arguments, log=log) as process:

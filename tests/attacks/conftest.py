@@ -17,7 +17,7 @@ from tests.attacks import tiny
 from trials.vocab import VALID
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def _airbench_starts_warm() -> Iterator[None]:
     """Torch is loaded once for the whole run; what a cold start does is tried elsewhere."""
     chosen = pytest.MonkeyPatch()
@@ -26,7 +26,7 @@ def _airbench_starts_warm() -> Iterator[None]:
     chosen.undo()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def honest(_airbench_starts_warm: None) -> dict[str, Measurement]:
     """The tiny recipe of each environment, unchanged."""
     found = {}
@@ -36,7 +36,7 @@ def honest(_airbench_starts_warm: None) -> dict[str, Measurement]:
     return found
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def _own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Scratch folders of this run's sandboxes, apart from those of other programs."""
     folder = Path(tempfile.mkdtemp(prefix="attacks-"))

@@ -176,7 +176,7 @@ def test_unknown_names_tell_what_there_is(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--level", "L0"), "argument --level: invalid choice: 'L0' (choose from 'L3', 'L2', 'L1')"),
+        (("--level", "L0"), "argument --level: invalid choice: 'L0' (choose from 'L4', 'L3', 'L2', 'L1')"),
         (("--seed=-1",), "argument --seed: '-1' is no seed, expected a whole number from 0 to 2147483647"),
         (("--seed", 2**31), "argument --seed: '2147483648' is no seed"),
         (("--seed", "9" * 5000), "is no seed, expected a whole number"),
