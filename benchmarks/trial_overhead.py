@@ -105,7 +105,10 @@ def trials(isolation: Isolation, repeats: int) -> list[tuple[float, float]]:
 
 def start(isolation: Isolation) -> None:
     """From the request to the first thing a sandbox could read."""
-    with knowledge() as known, spawn(isolation, Bounds(30, 30, 2 << 30, 1 << 20), argv=["linger", known.text], child=PROBE):
+    with (
+        knowledge() as known,
+        spawn(isolation, Bounds(30, 30, 2 << 30, 1 << 20), argv=["linger", known.text], child=PROBE),
+    ):
         pass
 
 
