@@ -98,8 +98,8 @@ def measure(evaluation: Evaluation, beat: Heartbeat) -> Measurement:
     campaign, trial = evaluation.campaign, evaluation.trial
     environment = get_environment(campaign.environment)
     profile = environment.spec.profiles[campaign.profile]
-    source = get_tree(trial.source_id)
-    parent = None if trial.parent is None else get_tree(trial.parent.source_id)
+    source = get_tree(trial.tree_sha256)
+    parent = None if trial.parent is None else get_tree(trial.parent.tree_sha256)
     beat.report(Progress("preflight", 0.0))
     refused = preflight.check(environment.spec, source, parent=parent, surface=trial.surface)
     if refused is not None:

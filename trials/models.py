@@ -19,6 +19,7 @@ from trials.querysets import (
     WorkerQuerySet,
 )
 from trials.vocab import (
+    UNCOUNTED_LABELS,
     CampaignState,
     Direction,
     EvaluationState,
@@ -114,6 +115,16 @@ class Campaign(models.Model):
         return str(self.spec.get("score_source", "evaluator"))
 
     @property
+    def is_released_run(self) -> bool:
+        """Whether this is a released run of another system: its rows are all that is known of it."""
+        return "trace" in self.spec
+
+    @property
+    def uncounted_labels(self) -> frozenset[Label]:
+        """Labels that are not counted as trials; of a released run every row but the baseline counts."""
+        return frozenset({Label.BASELINE}) if self.is_released_run else UNCOUNTED_LABELS
+
+    @property
     def improvement(self) -> float | None:
         """Relative change of best against start, negative when a lower score got lower; None before the baseline."""
         if self.start_score is None or self.best_score is None or self.start_score == 0:
@@ -128,12 +139,14 @@ class Trial(models.Model):
     number = models.IntegerField()
     role = models.CharField(max_length=60)
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
+    # An earlier trial with the very same source: only released runs of other systems have such.
+    twin_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="twins")
     depth = models.PositiveIntegerField(default=0)
     hypothesis = models.TextField()
     expected_delta = models.FloatField(null=True, blank=True)
     proposal = models.JSONField(default=dict)
     surface = models.JSONField(default=list)
-    source = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="+")
+    source = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")  # null: imported without
     diff = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
     lineage_view = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
     seed = models.BigIntegerField()
@@ -165,7 +178,9 @@ class Trial(models.Model):
         ordering: ClassVar[list[str]] = ["campaign", "number"]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["campaign", "number"], name="trial_number_unique"),
-            models.UniqueConstraint(fields=["campaign", "source"], name="trial_source_unique"),
+            models.UniqueConstraint(
+                fields=["campaign", "source"], name="trial_source_unique", condition=Q(twin_of__isnull=True)
+            ),
             models.CheckConstraint(
                 condition=Q(state="finished", finished_at__isnull=False) & ~Q(label="")
                 | ~Q(state="finished") & Q(label=""),
@@ -186,6 +201,13 @@ class Trial(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("trials:trial", args=[self.campaign.slug, self.number])
+
+    @property
+    def tree_sha256(self) -> str:
+        """The source tree's hash. Raises ValueError for a trial of a released run whose source was not released."""
+        if self.source_id is None:
+            raise ValueError(f"trial {self.number} was imported without its source")
+        return self.source_id
 
 
 class Evaluation(models.Model):

@@ -57,9 +57,19 @@ def context(trial: Trial) -> dict[str, Any]:
             .only("number", "role", "state", "label", "score", "delta_vs_parent")
             .newest(CHILDREN)
         ),
-        "is_fault": trial.label == Label.HARNESS_ABORT,
-        "previous": trial.number - 1 if trial.number > 0 else None,
-        "next": trial.number + 1 if trial.number < campaign.last_number else None,
+        "is_fault": trial.label == Label.HARNESS_ABORT or bool(trial.numbers.get("infrastructure")),
+        "no_source": trial.parent is not None and None in (trial.source_id, trial.parent.source_id),
+        **_neighbours(trial),
+    }
+
+
+def _neighbours(trial: Trial) -> dict[str, int | None]:
+    """Numbers of the trials before and after: released runs may have gaps. ``following``: what a new one would get."""
+    numbers = Trial.objects.of(trial.campaign_id).order_by("number").values_list("number", flat=True)
+    return {
+        "previous": numbers.filter(number__lt=trial.number).last(),
+        "next": numbers.filter(number__gt=trial.number).first(),
+        "following": trial.number + 1,
     }
 
 
@@ -105,8 +115,8 @@ def _phases(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def diff_of(trial: Trial) -> list[diffview.FileDiff]:
-    """The trial's source beside its parent's; only files that differ are read. Empty for the baseline."""
-    if trial.parent is None:
+    """The trial's source beside its parent's; only files that differ are read. Empty without both."""
+    if trial.parent is None or trial.source_id is None or trial.parent.source_id is None:
         return []
     before, after = _manifest(trial.parent.source_id), _manifest(trial.source_id)
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]

@@ -102,3 +102,5 @@ class EventKind(StrEnum):
     TRIAL_RETRIED = "trial_retried"
     TRIAL_FINISHED = "trial_finished"
     SEALED_MEASURED = "sealed_measured"
+    TRACE_IMPORTED = "trace_imported"
+    TRIAL_IMPORTED = "trial_imported"

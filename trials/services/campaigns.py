@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,23 +56,32 @@ def create_campaign(plan: CampaignPlan, *, actor: str, user: User | None = None)
     values = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
     values["spec"] = dict(plan.spec)
     values["roles"] = [dict(role) for role in plan.roles]
-    base = slugify(plan.name)[:SLUG_LENGTH] or "campaign"
+
+    def write(slug: str) -> Campaign:
+        campaign = Campaign.objects.create(
+            slug=slug,
+            created_by=user,
+            created_at=timezone.now(),
+            spec_sha256=sha256_of(values["spec"]),
+            direction=plan.spec["direction"],
+            score_name=plan.spec["score_name"],
+            **values,
+        )
+        append_event(campaign, EventKind.CAMPAIGN_LAUNCHED, actor, values)
+        return campaign
+
+    return under_free_slug(plan.name, write)
+
+
+def under_free_slug(name: str, write: Callable[[str], Campaign]) -> Campaign:
+    """What ``write`` makes of the first slug for this name that is not taken, in a transaction of its own."""
+    base = slugify(name)[:SLUG_LENGTH] or "campaign"
     number = 1
     while True:
         slug = base if number == 1 else f"{base}-{number}"
         try:
             with transaction.atomic():
-                campaign = Campaign.objects.create(
-                    slug=slug,
-                    created_by=user,
-                    created_at=timezone.now(),
-                    spec_sha256=sha256_of(values["spec"]),
-                    direction=plan.spec["direction"],
-                    score_name=plan.spec["score_name"],
-                    **values,
-                )
-                append_event(campaign, EventKind.CAMPAIGN_LAUNCHED, actor, values)
-                return campaign
+                return write(slug)
         except IntegrityError:
             if not Campaign.objects.filter(slug=slug).exists():
                 raise

@@ -1,0 +1,1 @@
+"""Released runs of the reference layout: read, repaired, checked. Files are only read here."""
