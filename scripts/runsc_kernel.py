@@ -39,6 +39,9 @@ def own_folder() -> None:
 def mounts(shown: list[list[str]], scratch: str, size: str) -> list[dict[str, object]]:
     """OCI mounts: what is shown, /proc, and the scratch folder as the only writable place."""
     found: list[dict[str, object]] = [{"destination": "/proc", "type": "proc", "source": "proc"}]
+    if not any(f"{place}/".startswith("/tmp/") for place in (scratch, *(place for _source, place in shown))):  # noqa: S108
+        # Where nothing is mounted there, gVisor mounts a folder that anyone may write.
+        found.append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]})  # noqa: S108
     for source, place in shown:
         if source:
             found.append({"destination": place, "type": "bind", "source": source, "options": ["ro", "rbind"]})

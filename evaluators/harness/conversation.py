@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 
@@ -24,10 +25,11 @@ from evaluators.harness.device_scorer import DeviceScorer, device_scorer
 from evaluators.harness.identity import fingerprint
 from evaluators.harness.order import Order, Record, count_code
 from evaluators.harness.shelf import Shelf
+from evaluators.harness.standby import Standby
 from evaluators.harness.verdicts import TRAINING, Phase, Verdict, of_failure, of_wire, over_wallclock
 from evaluators.harness.wire import Late, Wire, WireError, not_ready
 from evaluators.harness.yardstick import Unpaired, Yardstick
-from evaluators.sandbox import Bounds, Confined, SandboxUnavailable, spawn
+from evaluators.sandbox import Bounds, Confined, SandboxUnavailable
 from trials.vocab import Label
 
 START_SECONDS = 120.0
@@ -35,6 +37,7 @@ SCRATCH_BYTES = 64 << 20
 MOST_TOKENS = 8192
 LOGITS_HEAD = struct.Struct("<3I")
 VOCABULARY_BYTES = 4 << 20
+LAST: Phase = "probe"
 
 
 class Conversation:
@@ -49,6 +52,7 @@ class Conversation:
         self.longest = START_SECONDS + self.limits.train_seconds + self.limits.eval_seconds
         self.yardstick = self._paired()
         self.scorer = self._scorer()
+        self.standby = Standby(order.isolation, self._bounds())
         self.phase: Phase = "train"
         self._told = 0.0
         self.spelling_units, self.spelling_seconds = 0, 0.0
@@ -84,6 +88,8 @@ class Conversation:
             self.record.numbers.update(verdict.numbers)
         except SandboxUnavailable as error:
             raise HarnessFault(str(error)) from error
+        finally:
+            self.standby.close()
         return Measurement(
             status=status,
             reason=reason,
@@ -154,12 +160,14 @@ class Conversation:
         self.phase = phase
         shown = self.order.train.paths() if phase in TRAINING and isinstance(self.order.train, Shelf) else ()
         self.tell(0.0, now=True)
-        with spawn(self.order.isolation, self._bounds(), argv=(), readonly=shown) as confined:
+        with self._sandbox(shown) as confined:
             wire = Wire(confined, lambda _units: self.watch(wire, budget))
             self._hear_ready(wire, confined, budget, seconds)
             try:
                 self.start_clock(wire, spare * seconds)
                 wire.send(Kind.SOURCE, self.packed)
+                if phase != LAST:
+                    self.standby.prepare()
                 yield wire, confined
             except Late as error:
                 raise self._late(wire, error, seconds) from error
@@ -171,11 +179,21 @@ class Conversation:
                 if self.phase == "train":
                     self.record.log = confined.log()
 
+    @contextmanager
+    def _sandbox(self, shown: Sequence[Path]) -> Iterator[Confined]:
+        """A fresh sandbox; behind it nothing lives of what has run in it."""
+        confined = self.standby.take(shown)
+        try:
+            yield confined
+        finally:
+            self.standby.leave(confined)
+
     def _bounds(self) -> Bounds:
-        """Of one process. Where wall clock is the budget, any number of processors may be busy meanwhile."""
+        """Of one process, which may have waited while another worked. Where wall clock is the budget, any number of
+        processors may be busy meanwhile."""
         cpu = self.longest * (self.limits.processes if self.limits.wallclock else 2)
         scratch = int(self.setting("scratch_bytes", SCRATCH_BYTES))
-        bounds = Bounds(self.longest, cpu, self.limits.memory_bytes, scratch, processes=self.limits.processes)
+        bounds = Bounds(2 * self.longest, cpu, self.limits.memory_bytes, scratch, processes=self.limits.processes)
         return placement.on_devices(bounds)
 
     def _hear_ready(self, wire: Wire, confined: Confined, budget: int | None, seconds: float) -> None:

@@ -72,7 +72,7 @@ class _Trial(Conversation):
             self.chunks = self._chunks(texts)
             seen = self.predict()
             self.probe(seen)
-            self.record.cpu_seconds["reference"] = round(self.yardstick.cpu_seconds(), 3)
+        self.record.cpu_seconds["reference"] = round(self.yardstick.cpu_seconds(), 3)
         total = sum(float(seen.picked[i][chunk.counted].sum()) for i, chunk in enumerate(self.chunks))
         return scoring.bits_per_byte(total, sum(map(len, self.held_out)))
 
@@ -133,6 +133,7 @@ class _Trial(Conversation):
                 if seen.adapts:
                     wire.send(Kind.ADAPT)
                     self.answer(wire, Kind.ADAPTED, 0)
+            self.yardstick.dismiss()
         self.record.numbers["largest_move"] = largest
 
     def _with_another_future(self, wire: Wire, seen: _Seen, index: int, draw: np.random.Generator) -> float:

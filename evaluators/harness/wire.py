@@ -130,9 +130,10 @@ class Wire:
         wall, cpu = self.clocks()
         if wall > self._allowed:
             raise Late(wall, self._allowed)
-        allowed = self._cpu_floor + self._cpu_per_unit() * self.units
-        if cpu > allowed:
-            raise Spent(cpu, allowed) if self._cpu_per_unit is free else Busy(cpu, allowed, self.units)
+        if cpu > self._cpu_floor:  # only then what a unit costs is asked for, which may have to be waited for
+            allowed = self._cpu_floor + self._cpu_per_unit() * self.units
+            if cpu > allowed:
+                raise Spent(cpu, allowed) if self._cpu_per_unit is free else Busy(cpu, allowed, self.units)
         self._watch(self.units)
 
     def _ready(self, descriptor: int, event: int) -> None:

@@ -35,7 +35,7 @@ class Yardstick:
         self._asked, self._taken_at = False, 0.0
 
     def __enter__(self) -> Yardstick:
-        self._process = spawn(self._isolation, self._bounds, argv=())
+        self._process = spawn(self._isolation, self._bounds, argv=(), wait=False)
         self._wire = Wire(self._process, lambda _units: None)
         self._wire.start_clock(START_SECONDS)
         self._wire.send(Kind.SETTINGS, json.dumps({"protocol": "yardstick", "threads": 1}).encode())
@@ -46,6 +46,10 @@ class Yardstick:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.close()
+
+    def dismiss(self) -> None:
+        """Nothing more will be asked: the process may end while the caller has other things to end."""
+        self._process.dismiss()
 
     def begin(self) -> None:
         """A new phase: what was measured before counts only as long as there is too little."""
@@ -76,6 +80,7 @@ class Yardstick:
         self._wire.send(Kind.SLICE)
 
     def _take(self) -> None:
+        self._process.confirm()
         try:
             self._wire.start_clock(START_SECONDS)
             _, said = self._wire.receive({Kind.SLICED: USED.size})
@@ -96,6 +101,9 @@ class Unpaired:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Nothing ends."""
+
+    def dismiss(self) -> None:
+        """Nothing is there to end."""
 
     def begin(self) -> None:
         """Nothing is measured."""

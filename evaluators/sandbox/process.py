@@ -18,6 +18,7 @@ from evaluators.sandbox.command import BOX
 from evaluators.sandbox.log import BoundedLog
 from evaluators.sandbox.records import Bounds, Exit, SandboxUnavailable
 
+START_SECONDS = 30.0
 SAMPLE_SECONDS = 0.1
 SCRATCH_SECONDS = 0.5
 GRACE_SECONDS = 1.0
@@ -46,7 +47,7 @@ class Confined:
         self._began = time.monotonic()
         self._log = BoundedLog(bounds.log_bytes)
         self._lock = threading.Lock()
-        self._walled, self._ended = threading.Event(), threading.Event()
+        self._walled, self._swept, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._cause, self._fault = "", ""
         self._said = b""
         self._told: dict[str, float] = {}
@@ -74,9 +75,19 @@ class Confined:
         self._ended.wait(timeout)
         return self._exit
 
+    def dismiss(self) -> None:
+        """Let the whole tree end; ``wait``, ``kill`` or ``close`` tells when it is gone."""
+        self._end("killed")
+
+    def sweep(self) -> None:
+        """End all that the child has started and the child itself; returns when nothing of it is left (at most about
+        2 s). The keeper above it, which runs no foreign code, is gone only after ``close``."""
+        self.dismiss()
+        self._swept.wait(2 * GRACE_SECONDS + 1)
+
     def kill(self) -> None:
         """End the whole tree; returns when it is gone (at most about 2 s)."""
-        self._end("killed")
+        self.dismiss()
         self._ended.wait(2 * GRACE_SECONDS + 1)
 
     def close(self) -> None:
@@ -163,6 +174,7 @@ class Confined:
                 self._fault = self._fault or str(record["fault"])
             else:
                 self._told = record
+                self._swept.set()
         return bool(piece)
 
     def _enforce(self, now: float, *, scratch: bool) -> None:
@@ -244,11 +256,12 @@ class Confined:
             self._ended.set()
             for descriptor in (self._channel, self._log_end, self._wake_read, self._wake, self._pidfd):
                 os.close(descriptor)
+        self._swept.set()
         self._walled.set()
 
-    def confirm(self, timeout: float) -> None:
+    def confirm(self) -> None:
         """Wait until the walls stand. Raises SandboxUnavailable, and leaves nothing, when they do not."""
-        self._walled.wait(timeout)
+        self._walled.wait(min(START_SECONDS, self._bounds.wall_seconds))
         if self.walls:
             return
         self.close()

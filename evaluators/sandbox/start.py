@@ -19,7 +19,6 @@ from evaluators.sandbox.view import CHILD
 from evaluators.sandbox.warm import WarmServer, warm_server
 
 PIPE_BYTES = 1 << 20
-START_SECONDS = 30.0
 
 
 def spawn(
@@ -30,12 +29,14 @@ def spawn(
     readonly: Sequence[Path] = (),
     child: Path = CHILD,
     server: WarmServer | None = None,
+    wait: bool = True,
 ) -> Confined:
     """Start ``child`` (a folder with ``__main__.py``) with ``argv`` behind the walls of ``isolation``.
 
-    Returns when the walls stand and before the child's own code has read anything. readonly: files and folders of the
-    host to show. server: forks warm starts; this process's own when left out. Raises SandboxUnavailable when the walls
-    cannot be built; never for what the child does.
+    Returns when the walls stand and before the child's own code has read anything; without ``wait`` at once, and the
+    caller calls ``confirm()`` before it sends anything of a recipe. readonly: files and folders of the host to show.
+    server: forks warm starts; this process's own when left out. Raises SandboxUnavailable when the walls cannot be
+    built; never for what the child does.
     """
     (frames, stdin), (stdout, protocol), (channel, record), (lifeline, hold), (log, shout) = (
         os.pipe2(os.O_CLOEXEC) for _ in range(5)
@@ -69,7 +70,8 @@ def spawn(
     for descriptor in (*theirs.as_tuple(), shout):
         os.close(descriptor)
     confined = Confined(pid, pidfd, bounds, ours, box)
-    confined.confirm(min(START_SECONDS, bounds.wall_seconds))
+    if wait:
+        confined.confirm()
     return confined
 
 

@@ -22,7 +22,7 @@ from evaluators.child.frames import Kind
 from evaluators.contract import Measurement, Outcome
 from evaluators.environments.cifar_airbench96 import data as images
 from evaluators.environments.parameter_golf import data as golf_data
-from evaluators.harness import choices, cold_process, conversation, language_model, scoring, wire
+from evaluators.harness import choices, cold_process, conversation, language_model, scoring, standby, wire
 from evaluators.harness.conversation import Conversation
 from evaluators.harness.gate import Rules
 from evaluators.sandbox import Confined, spawn
@@ -381,7 +381,7 @@ def test_without_a_fresh_process_remembered_text_is_predicted(
     def same(_self: Conversation, _phase: Any) -> Iterator[tuple[wire.Wire, bool]]:
         yield lines[0], False
 
-    monkeypatch.setattr(conversation, "spawn", functools.partial(spawn, child=child))
+    monkeypatch.setattr(standby, "spawn", functools.partial(spawn, child=child))
     monkeypatch.setattr(Conversation, "process", kept)
     monkeypatch.setattr(Conversation, "predictor", same)
     with started:

@@ -291,3 +291,24 @@ def test_confine_refuses_to_vouch_for_an_open_process() -> None:
     )
     assert done.returncode == 1
     assert "not confined" in done.stderr
+
+
+def test_what_ran_is_dead_after_a_sweep_and_the_rest_after_close(isolation: Isolation) -> None:
+    bounds = Bounds(wall_seconds=30, cpu_seconds=30, memory_bytes=2 << 30, scratch_bytes=8 << 20, processes=30)
+    token = f"hostile-sweep-{time.monotonic_ns()}"
+    with spawn(isolation, bounds, argv=["breed", "{}", token], child=HOSTILE) as box:
+        assert b"breeding" in os.read(box.stdout, 1 << 16)
+        box.sweep()
+        os.set_blocking(box.stdout, False)
+        assert os.read(box.stdout, 1) == b""  # BlockingIOError while anybody holds the other end
+    assert alive(token, os.getpid()) == []
+
+
+def test_a_sandbox_may_be_started_before_it_is_waited_for(isolation: Isolation) -> None:
+    with spawn(isolation, BOUNDS, argv=["echo", "{}"], child=HOSTILE, wait=False) as box:
+        box.confirm()
+        assert box.walls["backend"] == isolation.backend
+        os.write(box.stdin, bytes([1, 2, 3]))
+        os.close(box.stdin)
+        box.stdin = -1
+        assert answer(box) == {"bytes": 3, "sum": 6}

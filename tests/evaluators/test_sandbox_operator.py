@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import select
 import shutil
 import subprocess
@@ -63,6 +64,14 @@ def test_gvisor_passes_the_whole_self_test_and_is_another_kernel(gvisor: None) -
     assert json.loads(json.dumps(record)) == record
     assert tree_is_gone(found)
     assert reach("L3").level == "L3"
+
+
+@pytest.mark.parametrize(("source", "covered"), [("/srv/checkout", True), ("/tmp/checkout", False), ("/tmp", False)])
+def test_the_folder_that_gvisor_would_add_is_covered(source: str, covered: bool) -> None:
+    mounts = runpy.run_path(str(ROOT / "scripts/runsc_kernel.py"))["mounts"]([[source, source]], "/scratch", "1")
+    assert [each["options"] for each in mounts if each["destination"] == "/tmp" and each["type"] == "tmpfs"] == (
+        [["ro"]] if covered else []
+    )
 
 
 def test_gvisor_has_a_loopback_where_one_is_asked_for(gvisor: None) -> None:
