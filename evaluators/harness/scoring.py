@@ -33,7 +33,8 @@ class NotADistribution(ValueError):
 
 def spells(tokens: Tokens, vocabulary: Sequence[bytes], text: bytes) -> int:
     """-1 when the tokens spell the text exactly, else the first byte at which they do not."""
-    known = not tokens.size or int(tokens.max()) < len(vocabulary)
+    # Below zero Python would count from the end: a second name for a token, and a bit that nobody charges.
+    known = not tokens.size or (int(tokens.min()) >= 0 and int(tokens.max()) < len(vocabulary))
     if known and b"".join(map(vocabulary.__getitem__, tokens.tolist())) == text:
         return -1
     at = 0

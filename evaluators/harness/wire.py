@@ -205,7 +205,9 @@ class Wire:
                     self._read(cap + 1)
                     raise TooLong(kind, length, cap)
                 if room is None or kind is Kind.FAILED or length != front + len(room):
-                    return kind, self._read(length)
+                    said = self._read(length)
+                    # A front alone would pass for an answer that has filled the room, with what lay there before.
+                    return kind, b"" if room is not None and length == front and kind in caps else said
                 head = self._read(front)
                 self._fill(room)
                 return kind, head

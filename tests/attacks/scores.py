@@ -115,6 +115,7 @@ ATTACKS = [
             "logits": f"if getattr(self, 'calls', 0) % 6 == 4:\n{textwrap.indent(TARGET, ' ')}",
         },
         "its future was replaced",
+        settings={"row_tokens": 64},  # sixteen chunks
     ),
     invalid(
         "a look by a predictor that learns, until it is asked twice",
@@ -163,7 +164,7 @@ ATTACKS = [
     invalid("no vocabulary", "A3", {"vocabulary": "words = []"}, "vocabulary of 0"),
     invalid("a vocabulary without end", "A16", {"vocabulary": "words = words * 33"}, "vocabulary of 8448"),
     invalid("words that are not bytes", "A3", {"vocabulary": "words = ['a'] * 256"}, "returned str"),
-    crash("a vocabulary of two megabytes", "A16", {"vocabulary": "words[0] = bytes(2 << 20)"}, "VOCABULARY of"),
+    crash("a vocabulary of five megabytes", "A16", {"vocabulary": "words[0] = bytes(5 << 20)"}, "VOCABULARY of"),
     invalid(
         "a vocabulary that only the training process knows",
         "A16",

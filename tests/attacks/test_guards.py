@@ -118,7 +118,7 @@ def spells_with_any_number(tokens: scoring.Tokens, vocabulary: list[bytes], text
 
 
 @contextmanager
-def unasked(self: Conversation, phase: Any) -> Iterator[tuple[wire.Wire, bool]]:
+def unasked(self: Conversation, phase: Any, **_: Any) -> Iterator[tuple[wire.Wire, bool]]:
     """A predictor whose vocabulary nobody asks for."""
     with self.process(phase, self.limits.eval_units, self.limits.eval_seconds) as (line, _):
         line.send(Kind.ARTIFACT, self.artifact)
@@ -378,7 +378,7 @@ def test_without_a_fresh_process_remembered_text_is_predicted(
         yield found
 
     @contextmanager
-    def same(_self: Conversation, _phase: Any) -> Iterator[tuple[wire.Wire, bool]]:
+    def same(_self: Conversation, _phase: Any, **_: Any) -> Iterator[tuple[wire.Wire, bool]]:
         yield lines[0], False
 
     monkeypatch.setattr(standby, "spawn", functools.partial(spawn, child=child))
