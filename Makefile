@@ -24,7 +24,7 @@ check: setup-dev
 	$(python) -m ruff format --check
 	$(python) -m mypy
 	cd evaluators/child && ../../$(python) -m mypy --strict --config-file= --explicit-package-bases *.py
-	@set -e; for child in evaluators/environments/script/child docs/examples/tabular/child; do \
+	@set -e; for child in evaluators/environments/script/child specialists/proposers/command/child docs/examples/tabular/child; do \
 		(cd $$child && MYPYPATH=$(CURDIR)/evaluators/child $(CURDIR)/$(python) -m mypy --strict --config-file= --explicit-package-bases __main__.py); done
 	$(python) -m mypy docs/examples/tabular/environment.py
 	.venv/bin/lint-imports --no-cache

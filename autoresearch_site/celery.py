@@ -1,6 +1,7 @@
 """The Celery application.
 
-Queues: ``agents`` (sessions), ``evaluators.<device>`` (measurements), ``default`` (judging, recording, the tick).
+Queues: ``agents`` (sessions of the catalogue), ``agents.models`` (sessions of agents that work for minutes),
+``evaluators.<device>`` (measurements), ``default`` (judging, recording, the tick).
 """
 
 from __future__ import annotations

@@ -203,4 +203,5 @@ LOGGING = {
 
 # The search
 EVALUATOR_LEVEL = text("EVALUATOR_LEVEL", "L3")
+AGENT_SLOTS = integer("AGENT_SLOTS", 4, 1, 512)
 EVALUATOR_SLOTS = integer("EVALUATOR_SLOTS", os.cpu_count() or 1, 1, 512)

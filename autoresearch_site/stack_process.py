@@ -98,6 +98,11 @@ def leaders(layout: Layout, listener: int | None) -> list[Leader]:
             layout.log / "agents.log",
         ),
         Leader(
+            "models",
+            [*worker, "-n", "models@%h", "-Q", "agents.models", "-c", str(settings.AGENT_SLOTS)],
+            layout.log / "models.log",
+        ),
+        Leader(
             "evaluators",
             [*worker, "-n", "ev@%h", "-Q", "evaluators.cpu", "-c", str(settings.EVALUATOR_SLOTS)],
             layout.log / "evaluators.log",

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from celery import current_app
 
 from evaluators.tasks import enqueue
+from specialists.models import Session
+from specialists.vocab import REPEATABLE
 from trials.models import Campaign
 
 ADVANCE = "specialists.advance"
 RUN_SESSION = "specialists.run_session"
+MODELS_QUEUE = "agents.models"
 
 
 def evaluation(campaign: Campaign) -> Callable[[int], None]:
@@ -27,5 +30,7 @@ def advance(campaign_id: int) -> None:
     current_app.send_task(ADVANCE, args=[campaign_id])
 
 
-def session(session_id: int) -> None:
-    current_app.send_task(RUN_SESSION, args=[session_id], queue="agents")
+def session(started: Session) -> None:
+    """Sessions of agents that work for minutes have a queue of their own: they hold up nobody's judging."""
+    queue = "agents" if started.campaign.proposer in REPEATABLE else MODELS_QUEUE
+    current_app.send_task(RUN_SESSION, args=[started.pk], queue=queue)

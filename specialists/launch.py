@@ -14,6 +14,8 @@ from evaluators.preflight import read_recipe
 from evaluators.registry import ENVIRONMENTS
 from specialists import dispatch
 from specialists.proposers.catalog import applies
+from specialists.proposers.command.config import NotConfigured
+from specialists.proposers.command.proposer import configured
 from specialists.rosters import Roster, rosters_for
 from specialists.vocab import ProposerName
 from specialists.workspace import decode
@@ -80,6 +82,8 @@ def validate(chosen: LaunchSettings) -> tuple[Environment, Roster]:
         raise LaunchError("roster", f"{roster_name} leaves {sorted(uncovered)[0]} to nobody")
     if chosen.proposer == ProposerName.CATALOG:
         _in_catalogue(environment.spec, chosen.profile)
+    if chosen.proposer == ProposerName.COMMAND:
+        _has_agent(chosen)
     return environment, fitting[roster_name]
 
 
@@ -98,6 +102,16 @@ def _in_catalogue(spec: EnvironmentSpec, profile: str) -> None:
     if not applies(spec.name, start):
         what = f"the catalogue has no edit of {', '.join(spec.files)[:100]}"
         raise LaunchError("proposer", f"{what}, expected a proposer that can write its own")
+
+
+def _has_agent(chosen: LaunchSettings) -> None:
+    """This process's environment names an agent, as that of the workers has to."""
+    try:
+        configured()
+    except NotConfigured as error:
+        raise LaunchError("proposer", str(error)) from error
+    if chosen.reproducible:
+        raise LaunchError("reproducible", "an agent does not repeat itself, expected the proposer catalog")
 
 
 def _one_of(field: str, value: str, allowed: Any) -> None:

@@ -11,7 +11,10 @@ from trials.models import Blob, Campaign, Trial, choices
 
 
 class Session(models.Model):
-    """One agent at work. ``number`` counts the sessions of a campaign; ``up_to`` is the highest trial it may see."""
+    """One agent at work. ``number`` counts the sessions of a campaign; ``up_to`` is the highest trial it may see.
+
+    worker: who holds the lease, empty while its message waits. transcript: JSON, for agents that work in steps.
+    """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="sessions")
     number = models.PositiveIntegerField()
@@ -22,6 +25,8 @@ class Session(models.Model):
     lineage_view = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
     trial = models.OneToOneField(Trial, null=True, on_delete=models.PROTECT, related_name="session")
     note = models.TextField(blank=True)
+    worker = models.CharField(max_length=120, blank=True)
+    transcript = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
     started_at = models.DateTimeField()
     lease_expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)

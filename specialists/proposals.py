@@ -18,6 +18,10 @@ class BadProposal(ValueError):
     """The proposal breaks a rule of the campaign; the message says which and what was expected."""
 
 
+def _nothing(*_: object) -> None:
+    """For who has no session behind the request."""
+
+
 @dataclass(frozen=True)
 class Request:
     """Everything a proposer may use. It reads no database, no clock and no randomness but ``seed``.
@@ -26,6 +30,8 @@ class Request:
     seen: number of the trial that has exactly these files already, else None.
     limits: the profile's limits as JSON (``artifact_bytes``, ``train_units``, ``eval_units`` ...).
     environment: name of the environment that measures.
+    held: raises once the session no longer counts; asked now and then by proposers that work for minutes.
+    keep: takes the transcript of the session (JSON text), stored whatever becomes of it.
     """
 
     role: Role
@@ -35,6 +41,8 @@ class Request:
     seed: int
     limits: Mapping[str, Any] = field(default_factory=dict)
     environment: str = ""
+    held: Callable[[], None] = _nothing
+    keep: Callable[[str], None] = _nothing
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,10 @@ class NoProposal:
 
 class Proposer(Protocol):
     def propose(self, request: Request) -> Proposal | NoProposal:
-        """One proposal for one role. May be called again with the same request and must then answer the same."""
+        """One proposal for one role.
+
+        One that is listed in ``vocab.REPEATABLE`` may be called again with the same request and must answer the same.
+        """
 
 
 def check(proposal: Proposal, parent: Mapping[str, str], surface: Sequence[str]) -> Mapping[str, str]:

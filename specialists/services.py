@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -11,24 +12,23 @@ from django.db import transaction
 from django.utils import timezone
 
 from evaluators import services as evaluators
-from specialists import dispatch, loop
+from specialists import dispatch, loop, sessions
+from specialists.lease import Lease, LeaseLost
 from specialists.models import Session
 from specialists.proposals import BadProposal, NoProposal, Proposal, Request, check
 from specialists.proposers.registry import PROPOSERS
 from specialists.rosters import Role, role_from_json
-from specialists.vocab import SessionState
+from specialists.vocab import REPEATABLE, SessionState
 from specialists.workspace import decode, encode, unified_diff
 from trials.lineage import LineageSlice, build_slice
 from trials.models import Campaign, Evaluation, Trial
 from trials.services import campaigns, leases, submissions
-from trials.services.blobs import get_tree, put_blob
+from trials.services.blobs import get_tree
 from trials.services.events import append_event
 from trials.vocab import CampaignState, EventKind, Purpose, TrialState
 
 logger = logging.getLogger(__name__)
-SESSION_LEASE = timedelta(seconds=120)
 LOST_MESSAGE = timedelta(seconds=60)
-NOTE_LENGTH = 4000
 
 
 def situation(campaign: Campaign) -> loop.Situation:
@@ -69,10 +69,10 @@ def _spent_roles(campaign: Campaign, roles: list[str], next_number: int) -> froz
     """Roles whose last session came to nothing on the evidence that a new session would see again."""
     newest = campaign.last_recorded_at
     shown = max(0, next_number - campaign.slots)
-    sessions = Session.objects.filter(campaign=campaign, role__in=roles).order_by("role", "-number").distinct("role")
+    newest_sessions = Session.objects.filter(campaign=campaign, role__in=roles).order_by("role", "-number")
     return frozenset(
         last.role
-        for last in sessions
+        for last in newest_sessions.distinct("role")
         if last.state in (SessionState.NOTHING, SessionState.FAILED)
         and (
             last.up_to is not None and last.up_to >= shown
@@ -123,35 +123,42 @@ def _start_session(campaign: Campaign, decision: loop.StartSession) -> None:
         up_to=decision.up_to,
         seed=decision.seed,
         started_at=now,
-        lease_expires_at=now + SESSION_LEASE,
+        lease_expires_at=now + sessions.WAIT,
     )
     payload = {"session": session.number, "role": session.role, "up_to": session.up_to, "seed": session.seed}
     append_event(campaign, EventKind.SESSION_STARTED, "loop", payload)
-    transaction.on_commit(partial(dispatch.session, session.pk), robust=True)
+    transaction.on_commit(partial(dispatch.session, session), robust=True)
 
 
 def run_session(session_id: int) -> None:
     """One agent session: slice, proposal, submission. A second delivery of the same session changes nothing."""
-    session = Session.objects.select_related("campaign").get(pk=session_id)
-    if session.state != SessionState.RUNNING:
+    session = sessions.claim(session_id)
+    if session is None:
         return
     campaign = session.campaign
     role = next(role_from_json(role) for role in campaign.roles if role["name"] == session.role)
     view = build_slice(campaign, role.name, up_to=session.up_to)
-    try:
-        answer = PROPOSERS[campaign.proposer].propose(_request(campaign, session, role, view))
-        if isinstance(answer, NoProposal):
-            tried = "; ".join(f"{name}: {why}" for name, why in answer.tried.items())
-            _close(session, SessionState.NOTHING, view, f"{answer.reason}. {tried}"[:NOTE_LENGTH])
-        else:
-            _submit(session, role, view, answer)
-    except (BadProposal, submissions.DuplicateSource) as error:
-        _close(session, SessionState.FAILED, view, f"{type(error).__name__}: {error}")
-    except submissions.NotAccepting as error:
-        _close(session, SessionState.FAILED, view, str(error))
-    except Exception as error:
-        logger.exception("session %s of campaign %s failed", session.number, campaign.slug)
-        _close(session, SessionState.FAILED, view, f"{type(error).__name__}: {error}"[:NOTE_LENGTH])
+    transcripts: list[str] = []
+
+    def end(state: SessionState, note: str) -> None:
+        sessions.close(session, state, note=note, view=view.text(), transcript="".join(transcripts[-1:]))
+
+    with Lease(session) as lease:
+        request = replace(_request(campaign, session, role, view), held=lease.check, keep=transcripts.append)
+        try:
+            answer = PROPOSERS[campaign.proposer].propose(request)
+            if isinstance(answer, NoProposal):
+                tried = "; ".join(f"{name}: {why}" for name, why in answer.tried.items())
+                end(SessionState.NOTHING, f"{answer.reason}. {tried}")
+            else:
+                _submit(session, role, view, answer, "".join(transcripts[-1:]))
+        except (BadProposal, submissions.DuplicateSource) as error:
+            end(SessionState.FAILED, f"{type(error).__name__}: {error}")
+        except (submissions.NotAccepting, LeaseLost) as error:
+            end(SessionState.FAILED, str(error))
+        except Exception as error:
+            logger.exception("session %s of campaign %s failed", session.number, campaign.slug)
+            end(SessionState.FAILED, f"{type(error).__name__}: {error}")
     dispatch.advance(campaign.pk)
 
 
@@ -180,7 +187,7 @@ def source_reader(campaign: Campaign, view: LineageSlice) -> Callable[[int], Map
     return read
 
 
-def _submit(session: Session, role: Role, view: LineageSlice, proposal: Proposal) -> None:
+def _submit(session: Session, role: Role, view: LineageSlice, proposal: Proposal, transcript: str) -> None:
     campaign = session.campaign
     parent = source_reader(campaign, view)(proposal.parent)
     files = check(proposal, parent, role.surface)
@@ -203,23 +210,12 @@ def _submit(session: Session, role: Role, view: LineageSlice, proposal: Proposal
     )
     with transaction.atomic():
         locked: Campaign = Campaign.objects.locked(campaign.pk)
-        if Session.objects.get(pk=session.pk).state != SessionState.RUNNING:
+        if not sessions.holds(session):
             return
         trial = submissions.submit_trial(
             locked.pk, submission, actor=f"{campaign.proposer}:{role.name}", enqueue=dispatch.evaluation(campaign)
         )
-        _close(session, SessionState.SUBMITTED, view, "", trial)
-
-
-@transaction.atomic
-def _close(session: Session, state: SessionState, view: LineageSlice, note: str, trial: Trial | None = None) -> None:
-    campaign: Campaign = Campaign.objects.locked(session.campaign_id)
-    changed = Session.objects.filter(pk=session.pk, state=SessionState.RUNNING).update(
-        state=state, note=note, trial=trial, ended_at=timezone.now(), lineage_view_id=put_blob(view.text().encode())
-    )
-    if changed:
-        payload = {"session": session.number, "role": session.role, "state": state, "note": note}
-        append_event(campaign, EventKind.SESSION_ENDED, f"{campaign.proposer}:{session.role}", payload, trial)
+        sessions.close(session, SessionState.SUBMITTED, note="", view=view.text(), trial=trial, transcript=transcript)
 
 
 def tick() -> None:
@@ -227,9 +223,9 @@ def tick() -> None:
     now = timezone.now()
     for order in Evaluation.objects.expired(now):
         leases.give_back(order.pk, order.attempt, f"worker {order.worker} stopped answering")
-    for session in Session.objects.filter(state=SessionState.RUNNING, lease_expires_at__lt=now):
-        Session.objects.filter(pk=session.pk).update(lease_expires_at=now + SESSION_LEASE)
-        dispatch.session(session.pk)
+    late = Session.objects.filter(state=SessionState.RUNNING, lease_expires_at__lt=now)
+    for session in late.select_related("campaign"):
+        _take_over(session)
     for campaign in Campaign.objects.live():
         send = dispatch.evaluation(campaign)
         for evaluation_id in leases.take_unsent(campaign.pk, LOST_MESSAGE):
@@ -237,3 +233,13 @@ def tick() -> None:
         evaluators.explain_waits(campaign)
         evaluators.judge_measured(campaign.pk)
         advance(campaign.pk)
+
+
+def _take_over(session: Session) -> None:
+    """A session's message was lost or its worker fell silent: send it again, or close it where it was paid for."""
+    if session.worker and session.campaign.proposer not in REPEATABLE:
+        view = build_slice(session.campaign, session.role, up_to=session.up_to)
+        note = f"worker {session.worker} stopped answering"
+        sessions.close(session, SessionState.FAILED, note=note, view=view.text())
+    elif sessions.release(session.pk, session.worker):
+        dispatch.session(session)

@@ -14,3 +14,8 @@ class SessionState(StrEnum):
 
 class ProposerName(StrEnum):
     CATALOG = "catalog"
+    COMMAND = "command"
+
+
+#: Proposers that answer the same request with the same proposal, so that a session may be run again.
+REPEATABLE = frozenset({ProposerName.CATALOG})

@@ -86,7 +86,7 @@ def workers(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
     worker = ("celery", "-A", "autoresearch_site", "worker", "--loglevel", "INFO", "-c", "2")
     beat = ("celery", "-A", "autoresearch_site", "beat", "--loglevel", "INFO", "-s", str(tmp_path / "schedule"))
     with (
-        running(*worker, "-n", "a@test", "-Q", "agents,default", log=tmp_path / "agents.log"),
+        running(*worker, "-n", "a@test", "-Q", "agents,agents.models,default", log=tmp_path / "agents.log"),
         running(*worker, "-n", "e@test", "-Q", "evaluators.cpu", log=tmp_path / "evaluators.log"),
         running(*beat, log=tmp_path / "beat.log"),
     ):

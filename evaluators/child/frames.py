@@ -43,6 +43,7 @@ class Kind(IntEnum):
     FAILED = 73  # JSON object: stage, reason, excerpt
     SLICED = 74  # units, u64, and CPU seconds, f64, of that slice
     PREDICTIONS = 75  # u32 rows, u32 classes, float32 (rows, classes)
+    WORKED = 76  # packed files that an agent left, the first a JSON report without a name
 
 
 class FrameError(ValueError):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from specialists.proposals import Proposer
 from specialists.proposers.catalog import CatalogProposer
+from specialists.proposers.command import CommandProposer
 from specialists.vocab import ProposerName
 
-PROPOSERS: dict[str, Proposer] = {ProposerName.CATALOG: CatalogProposer()}
+PROPOSERS: dict[str, Proposer] = {
+    ProposerName.CATALOG: CatalogProposer(),
+    ProposerName.COMMAND: CommandProposer(),
+}

@@ -17,7 +17,7 @@ SOURCES = sorted(
 )
 WRITING = {"save", "create", "bulk_create", "get_or_create", "update_or_create", "bulk_update"}
 # Rows that are not the record: agent sessions and users have their own writers.
-WRITERS = {"specialists/services.py", "autoresearch_site/bootstrap.py"}
+WRITERS = {"specialists/services.py", "specialists/sessions.py", "autoresearch_site/bootstrap.py"}
 
 
 def is_row_change(function: ast.Attribute) -> bool:

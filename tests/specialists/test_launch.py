@@ -80,7 +80,7 @@ def test_a_launch_submits_the_starting_recipe_as_trial_0() -> None:
 
 @pytest.mark.django_db
 def test_the_command_ends_with_one_line_and_writes_nothing() -> None:
-    with pytest.raises(CommandError, match="profile: 'huge' is unknown, expected one of cpu, smoke"):
+    with pytest.raises(CommandError, match="profile: 'huge' is unknown, expected one of cpu, gpu, paper, smoke"):
         call_command("launch", "parameter_golf", profile="huge")
     assert not Campaign.objects.exists()
 
