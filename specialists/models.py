@@ -16,13 +16,13 @@ class Session(models.Model):
     worker: who holds the lease, empty while its message waits. transcript: JSON, for agents that work in steps.
     """
 
-    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="sessions")
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="sessions", db_index=False)
     number = models.PositiveIntegerField()
     role = models.CharField(max_length=60)
     state = models.CharField(max_length=10, choices=choices(SessionState), default=SessionState.RUNNING.value)
     up_to = models.IntegerField(null=True, blank=True)
     seed = models.BigIntegerField()
-    lineage_view = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
+    lineage_view = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
     trial = models.OneToOneField(Trial, null=True, on_delete=models.PROTECT, related_name="session")
     note = models.TextField(blank=True)
     worker = models.CharField(max_length=120, blank=True)

@@ -27,7 +27,7 @@ class Request:
     """Everything a proposer may use. It reads no database, no clock and no randomness but ``seed``.
 
     read_source: trial number -> file name -> text, for trials of the slice and the start.
-    seen: number of the trial that has exactly these files already, else None.
+    seen: what may be told of the trial that has exactly these files already, None when there is none.
     limits: the profile's limits as JSON (``artifact_bytes``, ``train_units``, ``eval_units`` ...).
     environment: name of the environment that measures.
     held: raises once the session no longer counts; asked now and then by proposers that work for minutes.
@@ -37,7 +37,7 @@ class Request:
     role: Role
     view: LineageSlice
     read_source: Callable[[int], Mapping[str, str]]
-    seen: Callable[[Mapping[str, str]], int | None]
+    seen: Callable[[Mapping[str, str]], str | None]
     seed: int
     limits: Mapping[str, Any] = field(default_factory=dict)
     environment: str = ""

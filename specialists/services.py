@@ -20,7 +20,7 @@ from specialists.proposers.registry import PROPOSERS
 from specialists.rosters import Role, role_from_json
 from specialists.vocab import REPEATABLE, SessionState
 from specialists.workspace import decode, encode, unified_diff
-from trials.lineage import LineageSlice, build_slice
+from trials.lineage import LineageSlice, build_slice, told_of_twin
 from trials.models import Campaign, Evaluation, Trial
 from trials.services import campaigns, leases, submissions
 from trials.services.blobs import get_tree
@@ -59,20 +59,31 @@ def situation(campaign: Campaign) -> loop.Situation:
         baseline_failed=start is not None and start.state == TrialState.FINISHED and campaign.best_score is None,
         open_sessions=len(running),
         open_trials=len(open_trials),
-        sessions=Session.objects.filter(campaign=campaign).count(),
+        sessions=_session_count(campaign),
         busy_roles=frozenset(role for _, role in open_trials) | frozenset(running),
         spent_roles=_spent_roles(campaign, roles, next_number),
     )
+
+
+def _session_count(campaign: Campaign) -> int:
+    """Sessions are numbered without gaps, so the newest one tells how many there are."""
+    newest = Session.objects.filter(campaign=campaign).order_by("-number").values_list("number", flat=True).first()
+    return 0 if newest is None else newest + 1
+
+
+def _last_sessions(campaign: Campaign, roles: list[str]) -> list[Session]:
+    """The newest session of every role, each found through the index: DISTINCT ON would read all of them."""
+    newest = [Session.objects.filter(campaign=campaign, role=role).order_by("-number")[:1] for role in roles]
+    return list(newest[0].union(*newest[1:], all=True)) if len(newest) > 1 else list(newest[0])
 
 
 def _spent_roles(campaign: Campaign, roles: list[str], next_number: int) -> frozenset[str]:
     """Roles whose last session came to nothing on the evidence that a new session would see again."""
     newest = campaign.last_recorded_at
     shown = max(0, next_number - campaign.slots)
-    newest_sessions = Session.objects.filter(campaign=campaign, role__in=roles).order_by("role", "-number")
     return frozenset(
         last.role
-        for last in newest_sessions.distinct("role")
+        for last in _last_sessions(campaign, roles)
         if last.state in (SessionState.NOTHING, SessionState.FAILED)
         and (
             last.up_to is not None and last.up_to >= shown
@@ -109,7 +120,7 @@ def _step(campaign_id: int) -> bool:
 
 
 def _finish_when_sealed(campaign: Campaign) -> None:
-    waiting = Evaluation.objects.filter(campaign=campaign, purpose=Purpose.SEALED).exclude(state="judged")
+    waiting = Evaluation.objects.unjudged().filter(campaign=campaign, purpose=Purpose.SEALED)
     if not waiting.exists():
         campaigns.change_state(campaign.pk, CampaignState.FINISHED, actor="loop", reason=campaign.state_reason)
 
@@ -167,7 +178,7 @@ def _request(campaign: Campaign, session: Session, role: Role, view: LineageSlic
         role=role,
         view=view,
         read_source=source_reader(campaign, view),
-        seen=lambda files: submissions.find_source(campaign.pk, encode(files)),
+        seen=twin_finder(campaign, role.name, view.up_to),
         seed=session.seed,
         limits=campaign.spec["profile"]["limits"],
         environment=campaign.environment,
@@ -185,6 +196,16 @@ def source_reader(campaign: Campaign, view: LineageSlice) -> Callable[[int], Map
         return decode(get_tree(trial.source_id))
 
     return read
+
+
+def twin_finder(campaign: Campaign, role: str, up_to: int | None) -> Callable[[Mapping[str, str]], str | None]:
+    """Says in words that a source was submitted before, naming the trial only where the role may know of it."""
+
+    def seen(files: Mapping[str, str]) -> str | None:
+        number = submissions.find_source(campaign.pk, encode(files))
+        return None if number is None else told_of_twin(campaign, role, number, up_to)
+
+    return seen
 
 
 def _submit(session: Session, role: Role, view: LineageSlice, proposal: Proposal, transcript: str) -> None:

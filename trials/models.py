@@ -10,7 +10,11 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 
+from trials.hypotheses import HypothesisKey  # noqa: F401 - a model of this app
 from trials.querysets import (
+    GAINED,
+    HELD,
+    RANKED,
     CampaignQuerySet,
     EvaluationQuerySet,
     EventQuerySet,
@@ -18,6 +22,7 @@ from trials.querysets import (
     TrialQuerySet,
     WorkerQuerySet,
 )
+from trials.sketch import FAILURE_LENGTH
 from trials.vocab import (
     UNCOUNTED_LABELS,
     CampaignState,
@@ -133,34 +138,39 @@ class Campaign(models.Model):
 
 
 class Trial(models.Model):
-    """Hypothesis, code edit, outcome. A finished trial never changes: a database trigger refuses it."""
+    """Hypothesis, code edit, outcome. A finished trial never changes: a database trigger refuses it.
 
-    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="trials")
+    skip: number of a farther ancestor (trials.ancestry). failure: what its kind of failures share (trials.sketch).
+    """
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="trials", db_index=False)
     number = models.IntegerField()
     role = models.CharField(max_length=60)
-    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
+    parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children", db_index=False)
     # An earlier trial with the very same source: only released runs of other systems have such.
     twin_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="twins")
     depth = models.PositiveIntegerField(default=0)
+    skip = models.IntegerField(null=True, blank=True)
     hypothesis = models.TextField()
     expected_delta = models.FloatField(null=True, blank=True)
     proposal = models.JSONField(default=dict)
     surface = models.JSONField(default=list)
-    source = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")  # null: imported without
-    diff = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
-    lineage_view = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
+    source = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    diff = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    lineage_view = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
     seed = models.BigIntegerField()
 
     state = models.CharField(max_length=10, choices=choices(TrialState), default=TrialState.QUEUED.value)
     label = models.CharField(max_length=24, choices=choices(Label), blank=True)
     reason = models.CharField(max_length=300, blank=True)
+    failure = models.CharField(max_length=FAILURE_LENGTH, blank=True)
     score = models.FloatField(null=True, blank=True)
     delta_vs_best = models.FloatField(null=True, blank=True)
     delta_vs_parent = models.FloatField(null=True, blank=True)
     numbers = models.JSONField(default=dict)
     artifact_bytes = models.BigIntegerField(null=True, blank=True)
     excerpt = models.TextField(blank=True)
-    log = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
+    log = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
     isolation_level = models.CharField(max_length=4, blank=True)
 
     submitted_at = models.DateTimeField()
@@ -190,7 +200,14 @@ class Trial(models.Model):
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["campaign", "role", "-number"], name="trial_by_role"),
             models.Index(fields=["campaign", "label", "-number"], name="trial_by_label"),
-            models.Index(fields=["campaign", "score"], name="trial_by_score", condition=Q(score__isnull=False)),
+            models.Index(fields=["campaign", "score", "number"], name="trial_ranked", condition=RANKED),
+            models.Index(fields=["campaign", "role", "score", "number"], name="trial_ranked_in_role", condition=RANKED),
+            models.Index(
+                fields=["campaign", "role", "delta_vs_parent", "number"], name="trial_gain_in_role", condition=GAINED
+            ),
+            models.Index(fields=["parent", "-number"], name="trial_children"),
+            models.Index(fields=["campaign", "failure", "-number"], name="trial_failure", condition=~Q(failure="")),
+            models.Index(fields=["campaign", "role", "-number"], name="trial_held", condition=HELD),
             models.Index(
                 fields=["campaign", "number"], name="trial_open", condition=Q(state__in=["queued", "running"])
             ),
@@ -213,8 +230,8 @@ class Trial(models.Model):
 class Evaluation(models.Model):
     """A work order: measure this trial's source with this seed on this split. Held under a lease while it runs."""
 
-    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="evaluations")
-    trial = models.ForeignKey(Trial, on_delete=models.PROTECT, related_name="evaluations")
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="evaluations", db_index=False)
+    trial = models.ForeignKey(Trial, on_delete=models.PROTECT, related_name="evaluations", db_index=False)
     purpose = models.CharField(max_length=12, choices=choices(Purpose))
     split = models.CharField(max_length=12)
     seed = models.BigIntegerField()
@@ -280,7 +297,7 @@ class Measurement(models.Model):
     """What an evaluator saw, as canonical JSON. Append-only: a database trigger refuses UPDATE and DELETE."""
 
     evaluation = models.OneToOneField(Evaluation, on_delete=models.PROTECT, related_name="measurement")
-    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="measurements")
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="measurements", db_index=False)
     trial = models.ForeignKey(Trial, on_delete=models.PROTECT, related_name="measurements")
     purpose = models.CharField(max_length=12, choices=choices(Purpose))
     split = models.CharField(max_length=12)
@@ -291,10 +308,13 @@ class Measurement(models.Model):
     created_at = models.DateTimeField()
     body = models.TextField()
     sha256 = models.CharField(max_length=HASH_LENGTH)
-    log = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
+    log = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
 
     class Meta:
         ordering: ClassVar[list[str]] = ["id"]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["campaign", "purpose"], name="measurement_again", condition=~Q(purpose="trial")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.trial} {self.purpose} {self.score}"
@@ -309,7 +329,7 @@ class Measurement(models.Model):
 class Event(models.Model):
     """One line of a campaign's ledger: numbered without gaps, chained by SHA-256 over canonical JSON."""
 
-    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="events")
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="events", db_index=False)
     seq = models.BigIntegerField()
     at = models.DateTimeField()
     kind = models.CharField(max_length=24, choices=choices(EventKind))
@@ -339,7 +359,7 @@ class Event(models.Model):
 class Rollup(models.Model):
     """Finished trials by role, label and hour since launch; every chart and counter is a sum over these rows."""
 
-    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="rollups")
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="rollups", db_index=False)
     hour = models.PositiveIntegerField()
     role = models.CharField(max_length=60)
     label = models.CharField(max_length=24, choices=choices(Label))
@@ -363,7 +383,7 @@ class Rollup(models.Model):
 class FrontierStep(models.Model):
     """One improvement of the best score, in the order in which it was recorded."""
 
-    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="frontier")
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="frontier", db_index=False)
     trial = models.OneToOneField(Trial, on_delete=models.PROTECT, related_name="frontier_step")
     number = models.IntegerField()
     score = models.FloatField()
@@ -371,7 +391,10 @@ class FrontierStep(models.Model):
 
     class Meta:
         ordering: ClassVar[list[str]] = ["campaign", "number"]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["campaign", "number"], name="frontier_by_number")]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["campaign", "number"], name="frontier_by_number"),
+            models.Index(fields=["campaign", "score"], name="frontier_by_score"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.campaign_id} {self.number} {self.score}"

@@ -5,13 +5,47 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from django.db import models
-from django.db.models import Sum
+from django.db import connections, models
+from django.db.models import Q, Sum
 
-from trials.vocab import LIVE_CAMPAIGN_STATES, OPEN_TRIAL_STATES, EvaluationState, TrialState
+from trials.vocab import (
+    HELD_LABELS,
+    LIVE_CAMPAIGN_STATES,
+    OPEN_TRIAL_STATES,
+    SCORED_LABELS,
+    Direction,
+    EvaluationState,
+    Label,
+    TrialState,
+)
 
 WORKER_ALIVE = timedelta(seconds=20)
 """A worker speaks every five seconds; after this silence it counts as gone."""
+
+#: Trials that may be compared by score. These three are the conditions of partial indexes: queries repeat them whole.
+RANKED = Q(score__isnull=False, label__in=[str(label) for label in sorted(SCORED_LABELS)])
+#: Trials whose measured gain over their parent can be told.
+GAINED = Q(delta_vs_parent__isnull=False, label__in=[str(label) for label in sorted(SCORED_LABELS)])
+#: Trials that count as progress: few of a long search.
+HELD = Q(label__in=[str(label) for label in sorted(HELD_LABELS)])
+
+# From a trial towards the root: parent by parent while every row is wanted, then by skips as long as they do not jump
+# over the wanted rows at the root. A skip that was never written is walked around by parents.
+_CHAIN = """
+WITH RECURSIVE walk AS (
+    SELECT id, number, depth, parent_id, skip FROM trials_trial WHERE id = %(trial)s
+    UNION ALL
+    SELECT up.* FROM walk CROSS JOIN LATERAL (
+        (SELECT id, number, depth, parent_id, skip FROM trials_trial
+          WHERE walk.depth <= %(below)s AND campaign_id = %(campaign)s AND number = walk.skip
+            AND depth >= %(above)s AND depth < walk.depth)
+        UNION ALL
+        (SELECT id, number, depth, parent_id, skip FROM trials_trial WHERE id = walk.parent_id AND depth < walk.depth)
+        LIMIT 1
+    ) AS up
+)
+SELECT number FROM walk WHERE depth <= %(above)s OR depth >= %(below)s ORDER BY depth
+"""
 
 
 class CampaignQuerySet(models.QuerySet[Any]):
@@ -39,8 +73,37 @@ class TrialQuerySet(models.QuerySet[Any]):
         rows = self.finished()
         return rows if up_to is None else rows.filter(number__lte=up_to)
 
+    def evidence(self, up_to: int | None) -> Self:
+        """Revealed trials that say something about an idea: infrastructure failures do not."""
+        return self.revealed(up_to).exclude(label=Label.HARNESS_ABORT)
+
     def newest(self, count: int) -> Self:
         return self.order_by("-number")[:count]
+
+    def leading(self, direction: str, count: int) -> Self:
+        """The best scores, best first; of equal ones the earlier trial first."""
+        order = "score" if direction == Direction.LOWER else "-score"
+        return self.filter(RANKED).order_by(order, "number")[:count]
+
+    def gaining(self, direction: str, count: int) -> Self:
+        """The greatest gains over the parent, greatest first."""
+        order = "delta_vs_parent" if direction == Direction.LOWER else "-delta_vs_parent"
+        return self.filter(GAINED).order_by(order, "number")[:count]
+
+    def chain(self, trial: Any, first: int, last: int) -> list[int]:
+        """Numbers of the ``first`` oldest and ``last`` newest of a trial and its ancestors, oldest first.
+
+        Reads about first + last + 2 log2(depth) rows, however deep the trial lies.
+        """
+        wanted = {
+            "trial": trial.pk,
+            "campaign": trial.campaign_id,
+            "above": first - 1,
+            "below": trial.depth - last + 1,
+        }
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(_CHAIN, wanted)
+            return [number for (number,) in cursor.fetchall()]
 
     def for_rows(self) -> Self:
         """What the trial table shows, without the wide text columns."""
@@ -53,6 +116,10 @@ class EvaluationQuerySet(models.QuerySet[Any]):
 
     def in_flight(self) -> Self:
         return self.filter(state__in=[EvaluationState.QUEUED, EvaluationState.RUNNING])
+
+    def unjudged(self) -> Self:
+        """Work orders that somebody still has to measure or judge: an index holds these alone."""
+        return self.filter(state__in=[EvaluationState.QUEUED, EvaluationState.RUNNING, EvaluationState.MEASURED])
 
     def unsent_since(self, moment: datetime) -> Self:
         """Queued work orders whose last message is older than ``moment``: it may have been lost."""

@@ -28,6 +28,9 @@ VALID = "valid"  # an outcome that nothing has been compared with yet; the keep 
 #: Labels whose trial has a score that may be compared.
 SCORED_LABELS = frozenset({Label.BASELINE, Label.KEEP, Label.PROVISIONAL, Label.DISCARD})
 
+#: Labels of trials that count as progress, at least until a confirmation decides.
+HELD_LABELS = frozenset({Label.BASELINE, Label.KEEP, Label.PROVISIONAL})
+
 #: Labels that are not counted as trials of the search.
 UNCOUNTED_LABELS = frozenset({Label.BASELINE, Label.HARNESS_ABORT})
 

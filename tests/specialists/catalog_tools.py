@@ -128,7 +128,7 @@ def ask(
     *,
     seed: int = 0,
     sources: Mapping[int, Mapping[str, str]] | None = None,
-    seen: Callable[[Mapping[str, str]], int | None] = lambda files: None,
+    seen: Callable[[Mapping[str, str]], str | None] = lambda files: None,
     limits: Mapping[str, Any] = LIMITS,
     bench: Bench = GOLF,
 ) -> Proposal | NoProposal:

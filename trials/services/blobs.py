@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from trials.canonical import dumps, sha256_bytes
 from trials.models import Blob
@@ -16,9 +16,27 @@ class CorruptBlob(RuntimeError):
 
 def put_blob(data: bytes) -> str:
     """Store ``data`` once and return its SHA-256 (hex)."""
-    sha256 = sha256_bytes(data)
-    Blob.objects.bulk_create([Blob(sha256=sha256, size=len(data), data=zlib.compress(data, 6))], ignore_conflicts=True)
-    return sha256
+    return put_blobs([data])[0]
+
+
+def put_blobs(many: Iterable[bytes]) -> list[str]:
+    """Store each of several once, in at most two queries; returns their SHA-256 (hex) in order.
+
+    What is there already is not compressed again: most files of a trial are its parent's.
+    """
+    named = [(sha256_bytes(data), data) for data in many]
+    fresh = dict(named)
+    for known in Blob.objects.filter(pk__in=fresh).values_list("pk", flat=True):
+        del fresh[known]
+    if fresh:
+        blobs = [Blob(sha256=name, size=len(data), data=compressed(data)) for name, data in fresh.items()]
+        Blob.objects.bulk_create(blobs, ignore_conflicts=True)
+    return [name for name, _ in named]
+
+
+def compressed(data: bytes) -> bytes:
+    """Bytes as they lie in the database."""
+    return zlib.compress(data, 6)
 
 
 def get_blob(sha256: str) -> bytes:
@@ -46,9 +64,7 @@ def tree_sha256(files: Mapping[str, bytes]) -> str:
 
 def put_tree(files: Mapping[str, bytes]) -> str:
     """Store every file and the manifest; returns the tree's SHA-256."""
-    for data in files.values():
-        put_blob(data)
-    return put_blob(tree_manifest(files))
+    return put_blobs([*files.values(), tree_manifest(files)])[-1]
 
 
 def get_tree(sha256: str) -> dict[str, bytes]:

@@ -116,7 +116,7 @@ def change_state(campaign_id: int, to: CampaignState, *, actor: str, reason: str
 
 def _cancel_open(campaign: Campaign) -> None:
     """What was submitted stays on record as cancelled; workers notice at their next heartbeat."""
-    Evaluation.objects.filter(campaign=campaign, state__in=["queued", "running", "measured"]).update(
+    Evaluation.objects.unjudged().filter(campaign=campaign).update(
         state=EvaluationState.CANCELLED, lease_expires_at=None
     )
     Trial.objects.filter(campaign=campaign).open().update(state=TrialState.CANCELLED)

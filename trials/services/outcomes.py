@@ -11,10 +11,11 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from trials import keep
+from trials import keep, sketch
 from trials.models import Campaign, Evaluation, FrontierStep, Measurement, Rollup, Trial
 from trials.services.events import append_event
 from trials.vocab import (
+    SCORED_LABELS,
     UNCOUNTED_LABELS,
     VALID,
     CampaignState,
@@ -115,6 +116,7 @@ def _fill(
 ) -> None:
     record = measurement.record
     trial.state, trial.label, trial.reason = TrialState.FINISHED, label, verdict.reason[:300]
+    trial.failure = "" if label in SCORED_LABELS else sketch.failure_key(label, trial.reason)
     trial.score, trial.numbers = verdict.score, dict(verdict.numbers)
     if verdict.score is not None:
         if campaign.best_score is not None and label is not Label.BASELINE:

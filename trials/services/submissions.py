@@ -10,8 +10,10 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from trials import ancestry, sketch
+from trials.hypotheses import HypothesisKey
 from trials.models import Campaign, Evaluation, Trial
-from trials.services.blobs import put_blob, put_tree, tree_sha256
+from trials.services.blobs import put_blobs, tree_manifest, tree_sha256
 from trials.services.events import append_event
 from trials.vocab import CampaignState, EventKind, Purpose
 
@@ -48,8 +50,9 @@ class Submission:
 
 def find_source(campaign_id: int, files: Mapping[str, bytes]) -> int | None:
     """Number of the trial of this campaign that has exactly these files, if any."""
-    numbers = Trial.objects.of(campaign_id).filter(source_id=tree_sha256(files)).values_list("number", flat=True)
-    return numbers.first()
+    originals = Trial.objects.of(campaign_id).filter(source_id=tree_sha256(files), twin_of__isnull=True)
+    found: list[int] = list(originals.order_by().values_list("number", flat=True)[:1])  # one at most: it is unique
+    return found[0] if found else None
 
 
 @transaction.atomic
@@ -65,26 +68,56 @@ def submit_trial(campaign_id: int, submission: Submission, *, actor: str, enqueu
         raise DuplicateSource(twin)
     parent = None if submission.parent is None else Trial.objects.get(campaign=campaign, number=submission.parent)
     campaign.last_number += 1
+    *_, source, diff, view = put_blobs(
+        [
+            *submission.files.values(),
+            tree_manifest(submission.files),
+            submission.diff.encode(),
+            submission.lineage_view.encode(),
+        ]
+    )
     trial = Trial.objects.create(
         campaign=campaign,
         number=campaign.last_number,
         role=submission.role,
         parent=parent,
         depth=0 if parent is None else parent.depth + 1,
+        skip=None if parent is None else _skip(parent),
         hypothesis=submission.hypothesis,
         expected_delta=submission.expected_delta,
         proposal=dict(submission.proposal),
         surface=list(submission.surface),
-        source_id=put_tree(submission.files),
-        diff_id=put_blob(submission.diff.encode()),
-        lineage_view_id=put_blob(submission.lineage_view.encode()),
+        source_id=source,
+        diff_id=diff,
+        lineage_view_id=view,
         seed=submission.seed,
         submitted_at=timezone.now(),
     )
+    index_hypotheses([trial])
     evaluation = _order(trial, Purpose.TRIAL, "validation", submission.seed)
     append_event(campaign, EventKind.TRIAL_SUBMITTED, actor, _submitted_payload(trial, submission), trial)
     transaction.on_commit(partial(enqueue, evaluation.pk), robust=True)
     return trial
+
+
+def _skip(parent: Trial) -> int | None:
+    """The skip of a child (trials.ancestry); the parent's skip is read only where its own skip is the answer."""
+    own = ancestry.skip_number(parent.number, parent.depth, None)
+    if own is not None or parent.skip is None:
+        return own
+    found: int | None = (
+        Trial.objects.of(parent.campaign_id).filter(number=parent.skip).values_list("skip", flat=True).get()
+    )
+    return found
+
+
+def index_hypotheses(trials: Sequence[Trial]) -> None:
+    """Make hypotheses findable by similar ones; whoever writes trials otherwise than by ``submit_trial`` calls this."""
+    HypothesisKey.objects.bulk_create(
+        HypothesisKey(campaign_id=trial.campaign_id, key=key, number=trial.number)
+        for trial in trials
+        for key in sketch.keys(sketch.words(trial.hypothesis))
+    )
 
 
 def _open_count(campaign: Campaign) -> int:

@@ -9,11 +9,13 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from trials import ancestry, sketch
 from trials.canonical import sha256_of
 from trials.models import Campaign, FrontierStep, Rollup, Trial
 from trials.services.blobs import put_blob, put_tree
 from trials.services.campaigns import under_free_slug
 from trials.services.events import append_event, append_imported
+from trials.services.submissions import index_hypotheses
 from trials.traces.folder import Trace, sources
 from trials.traces.layouts import TraceError
 from trials.traces.rows import Row
@@ -26,11 +28,12 @@ TOLD_IN_EVENT = 200
 
 @dataclass
 class _Writing:
-    """What is known while rows are written: primary keys by number, trials by source tree, scores by number."""
+    """What is known while rows are written: primary keys, scores and skips by number, trials by source tree."""
 
     keys: Mapping[int, int]
     first_of: dict[str, int] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
+    skips: dict[int, int | None] = field(default_factory=dict)
 
 
 def import_trace(
@@ -52,6 +55,7 @@ def _write(trace: Trace, name: str, slug: str, lineage: str, say: Callable[[str]
     for start in range(0, len(trace.rows), ROWS_AT_ONCE):
         rows = trace.rows[start : start + ROWS_AT_ONCE]
         trials = Trial.objects.bulk_create([_trial(campaign, trace, row, writing) for row in rows])
+        index_hypotheses(trials)
         payloads = ({"line": row.line, "number": row.number, "cells": dict(row.cells)} for row in rows)
         append_imported(campaign, EventKind.TRIAL_IMPORTED, ACTOR, zip(payloads, trials, strict=True))
         say(f"{start + len(rows)} of {len(trace.rows)} trials written")
@@ -148,6 +152,7 @@ def _trial(campaign: Campaign, trace: Trace, row: Row, writing: _Writing) -> Tri
         parent_id=None if row.parent is None else writing.keys[row.parent],
         twin_of_id=None if twin in (None, row.number) else writing.keys[twin],
         depth=trace.depth[row.number],
+        skip=_skip(trace, row, writing),
         hypothesis=row.hypothesis,
         expected_delta=row.expected,
         proposal={"notes": _notes(row)},
@@ -156,6 +161,7 @@ def _trial(campaign: Campaign, trace: Trace, row: Row, writing: _Writing) -> Tri
         state=TrialState.FINISHED,
         label=row.label,
         reason=_reason(trace, row),
+        failure="" if row.label in SCORED_LABELS else sketch.failure_key(row.label, _reason(trace, row)),
         score=score,
         delta_vs_best=row.delta,
         delta_vs_parent=None if score is None or above is None else score - above,
@@ -167,6 +173,16 @@ def _trial(campaign: Campaign, trace: Trace, row: Row, writing: _Writing) -> Tri
         run_seconds=run,
         eval_seconds=evaluated,
     )
+
+
+def _skip(trace: Trace, row: Row, writing: _Writing) -> int | None:
+    """None where the parent stands further down: its chain is then walked parent by parent."""
+    if row.parent is None:
+        return writing.skips.setdefault(row.number, None)
+    above = writing.skips.get(row.parent)
+    beyond = None if above is None else writing.skips.get(above)
+    skip = ancestry.skip_number(row.parent, trace.depth[row.parent], beyond)
+    return writing.skips.setdefault(row.number, skip)
 
 
 def _notes(row: Row) -> dict[str, str]:
