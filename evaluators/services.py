@@ -101,7 +101,7 @@ def measure(evaluation: Evaluation, beat: Heartbeat) -> Measurement:
     source = get_tree(trial.tree_sha256)
     parent = None if trial.parent is None else get_tree(trial.parent.tree_sha256)
     beat.report(Progress("preflight", 0.0))
-    refused = preflight.check(environment.spec, source, parent=parent, surface=trial.surface)
+    refused = preflight.check(environment.spec, source, parent=parent, surface=campaign.may_change(trial.surface))
     if refused is not None:
         return preflight.measurement(refused, environment.spec, seed=evaluation.seed, split=evaluation.split)
     return environment.measure(

@@ -17,8 +17,11 @@ from django.utils.html import format_html
 from specialists import launch
 from specialists.forms import LaunchForm
 from specialists.models import Session
+from specialists.roster_admin import RosterAdmin
 from trials.models import Campaign
 from trials.services.campaigns import WrongState
+
+__all__ = ["RosterAdmin"]
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

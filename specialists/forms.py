@@ -8,9 +8,9 @@ from django import forms
 
 from evaluators.registry import ENVIRONMENTS
 from specialists.launch import LEVELS, LaunchError, LaunchSettings, validate
-from specialists.rosters import TITLES
+from specialists.roster_store import titles
 from specialists.vocab import ProposerName
-from trials.vocab import KeepRule, LineagePolicy
+from trials.vocab import Enforcement, KeepRule, LineagePolicy
 
 
 def _pairs(values: Any) -> list[tuple[str, str]]:
@@ -26,7 +26,7 @@ def _profiles() -> list[tuple[str, str]]:
 
 
 def _rosters() -> list[tuple[str, str]]:
-    return list(TITLES.items())
+    return list(titles().items())
 
 
 class LaunchForm(forms.Form):
@@ -39,6 +39,11 @@ class LaunchForm(forms.Form):
     proposer = forms.ChoiceField(choices=_pairs(ProposerName))
     lineage = forms.ChoiceField(choices=_pairs(LineagePolicy), help_text="What a role sees of earlier trials.")
     keep_rule = forms.ChoiceField(choices=_pairs(KeepRule))
+    enforcement = forms.ChoiceField(
+        choices=_pairs(Enforcement),
+        initial=Enforcement.STRICT,
+        help_text="Edits outside a role's files: strict refuses them, advisory measures and records them.",
+    )
     trials = forms.IntegerField(initial=60, help_text="The search ends after this many trials.")
     hours = forms.FloatField(initial=24.0)
     no_improvement_hours = forms.FloatField(initial=4.0, help_text="The search ends when nothing improved for so long.")

@@ -16,12 +16,13 @@ from specialists import dispatch
 from specialists.proposers.catalog import applies
 from specialists.proposers.command.config import NotConfigured
 from specialists.proposers.command.proposer import configured
-from specialists.rosters import Roster, rosters_for
+from specialists.roster_store import find_roster, rosters_of
+from specialists.rosters import Roster, RosterError, check
 from specialists.vocab import ProposerName
 from specialists.workspace import decode
 from trials.models import Campaign
 from trials.services import campaigns, submissions
-from trials.vocab import CampaignState, KeepRule, LineagePolicy
+from trials.vocab import CampaignState, Enforcement, KeepRule, LineagePolicy
 
 LEVELS = ("L2", "L3", "L4")
 MAX_TRIALS, MAX_SLOTS, MAX_HOURS = 1_000_000, 512, 24.0 * 365
@@ -48,6 +49,7 @@ class LaunchSettings:
     proposer: str = ProposerName.CATALOG
     lineage: str = LineagePolicy.SHARED
     keep_rule: str = KeepRule.STRICT
+    enforcement: str = Enforcement.STRICT
     trials: int = 60
     hours: float = 24.0
     no_improvement_hours: float = 4.0
@@ -64,27 +66,35 @@ def validate(chosen: LaunchSettings) -> tuple[Environment, Roster]:
     _one_of("environment", chosen.environment, ENVIRONMENTS)
     assert environment is not None
     _one_of("profile", chosen.profile, environment.spec.profiles)
-    fitting = rosters_for(environment.spec)
-    roster_name = chosen.roster or next(iter(fitting), "")
-    _one_of("roster", roster_name, fitting)
+    roster = _roster(chosen.roster, environment.spec)
     _one_of("proposer", chosen.proposer, [str(name) for name in ProposerName])
     _one_of("lineage", chosen.lineage, [str(policy) for policy in LineagePolicy])
     _believable(chosen.keep_rule, environment.spec)
     _one_of("keep_rule", chosen.keep_rule, [str(rule) for rule in KeepRule])
+    _one_of("enforcement", chosen.enforcement, [str(each) for each in Enforcement])
     _one_of("level", chosen.level, LEVELS)
     _between("trials", chosen.trials, 1, MAX_TRIALS)
     _between("slots", chosen.slots, 1, MAX_SLOTS)
     _between("hours", chosen.hours, 0.01, MAX_HOURS)
     _between("no_improvement_hours", chosen.no_improvement_hours, 0.01, MAX_HOURS)
     _between("seed", chosen.seed, 0, 2**31 - 1)
-    uncovered = set(environment.spec.files) - {file for role in fitting[roster_name].roles for file in role.surface}
-    if uncovered:
-        raise LaunchError("roster", f"{roster_name} leaves {sorted(uncovered)[0]} to nobody")
     if chosen.proposer == ProposerName.CATALOG:
         _in_catalogue(environment.spec, chosen.profile)
     if chosen.proposer == ProposerName.COMMAND:
         _has_agent(chosen)
-    return environment, fitting[roster_name]
+    return environment, roster
+
+
+def _roster(name: str, spec: EnvironmentSpec) -> Roster:
+    roster = find_roster(spec, name)
+    if roster is None:
+        _one_of("roster", name, rosters_of(spec))
+    assert roster is not None
+    try:
+        check(roster, spec)
+    except RosterError as error:
+        raise LaunchError("roster", f"{roster.name}: {error}") from error
+    return roster
 
 
 def _believable(keep_rule: str, spec: EnvironmentSpec) -> None:
@@ -138,6 +148,7 @@ def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = N
         proposer=chosen.proposer,
         lineage=chosen.lineage,
         keep_rule=chosen.keep_rule,
+        enforcement=chosen.enforcement,
         minimum_level=chosen.level,
         seed=chosen.seed,
         reproducible=chosen.reproducible,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.conf import settings
 from django.db import models
 
+from specialists.rosters import Role, Roster
 from specialists.vocab import SessionState
 from trials.models import Blob, Campaign, Trial, choices
 
@@ -43,3 +45,48 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return f"{self.campaign_id}/s{self.number} {self.role}"
+
+
+class StoredRoster(models.Model):
+    """A roster that somebody made here. Campaigns keep a copy of their own, so that a change meets later ones only."""
+
+    name = models.CharField(
+        max_length=60, unique=True, help_text="As in --roster NAME: small letters, digits, hyphens."
+    )
+    title = models.CharField(max_length=120)
+    environment = models.CharField(max_length=60)
+    shared = models.BooleanField(default=False, help_text="Roles may own the same files, as generalists do.")
+    changed_at = models.DateTimeField(auto_now=True)
+    changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, editable=False, on_delete=models.SET_NULL)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["environment", "name"]
+        verbose_name = "roster"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def as_roster(self) -> Roster:
+        """The value that a launch uses."""
+        roles = tuple(role.as_role() for role in self.roles.all())
+        return Roster(self.name, self.title, self.environment, roles, self.shared)
+
+
+class StoredRole(models.Model):
+    """A role of such a roster. ``surface``: names of files."""
+
+    roster = models.ForeignKey(StoredRoster, on_delete=models.CASCADE, related_name="roles")
+    name = models.CharField(max_length=60, help_text="Small letters, digits, underscores.")
+    surface = models.JSONField(default=list, help_text="Files that it may change, separated by commas.")
+    preamble = models.TextField(max_length=2000, help_text="What the role is for.")
+    priors = models.TextField(max_length=4000, blank=True, help_text="What its agent should know beforehand.")
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["id"]
+        verbose_name = "role"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def as_role(self) -> Role:
+        return Role(self.name, tuple(self.surface), self.preamble, self.priors)

@@ -30,6 +30,7 @@ class Request:
     seen: what may be told of the trial that has exactly these files already, None when there is none.
     limits: the profile's limits as JSON (``artifact_bytes``, ``train_units``, ``eval_units`` ...).
     environment: name of the environment that measures.
+    may_change: files that an edit may touch; more than the role's surface where surfaces are advice.
     held: raises once the session no longer counts; asked now and then by proposers that work for minutes.
     keep: takes the transcript of the session (JSON text), stored whatever becomes of it.
     """
@@ -41,6 +42,7 @@ class Request:
     seed: int
     limits: Mapping[str, Any] = field(default_factory=dict)
     environment: str = ""
+    may_change: Sequence[str] = ()
     held: Callable[[], None] = _nothing
     keep: Callable[[str], None] = _nothing
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,11 +12,15 @@ from evaluators.contract import EnvironmentSpec
 
 @dataclass(frozen=True)
 class Role:
-    """A specialist. ``surface`` names recipe files; ``preamble`` says what the role is for."""
+    """A specialist. ``surface`` names recipe files; ``preamble`` says what the role is for.
+
+    ``priors``: what its agent should know beforehand; empty in the paper's rosters.
+    """
 
     name: str
     surface: tuple[str, ...]
     preamble: str
+    priors: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"surface": list(self.surface)}
@@ -23,14 +28,22 @@ class Role:
 
 @dataclass(frozen=True)
 class Roster:
+    """Roles for one environment. ``shared``: roles may own the same files, as roles that are all alike do."""
+
     name: str
     title: str
     environment: str
     roles: tuple[Role, ...]
+    shared: bool = False
+
+
+class RosterError(ValueError):
+    """A roster that cannot be used: which role or file, and what was expected."""
 
 
 def role_from_json(data: Mapping[str, Any]) -> Role:
-    return Role(name=data["name"], surface=tuple(data["surface"]), preamble=data["preamble"])
+    surface, priors = tuple(data["surface"]), data.get("priors", "")
+    return Role(name=data["name"], surface=surface, preamble=data["preamble"], priors=priors)
 
 
 PAPER_TEN = Roster(
@@ -94,16 +107,65 @@ TITLES = {name: roster.title for name, roster in ROSTERS.items()} | GENERIC_TITL
 def single(spec: EnvironmentSpec) -> Roster:
     """One role that owns every file."""
     alone = Role("generalist", spec.files, f"The whole of {spec.title}.")
-    return Roster(SINGLE, GENERIC_TITLES[SINGLE], spec.name, (alone,))
+    return Roster(SINGLE, GENERIC_TITLES[SINGLE], spec.name, (alone,), shared=True)
 
 
 def generic_ten(spec: EnvironmentSpec) -> Roster:
     """Ten roles that differ in nothing but their names; each owns every file."""
     alike = tuple(Role(f"generic_{letter}", spec.files, f"The whole of {spec.title}.") for letter in "abcdefghij")
-    return Roster(GENERIC_TEN, GENERIC_TITLES[GENERIC_TEN], spec.name, alike)
+    return Roster(GENERIC_TEN, GENERIC_TITLES[GENERIC_TEN], spec.name, alike, shared=True)
 
 
 def rosters_for(spec: EnvironmentSpec) -> dict[str, Roster]:
     """Rosters that fit an environment, by name, the default first: the paper's where there is one, then the generic."""
     fitting = [roster for roster in ROSTERS.values() if roster.environment == spec.name]
     return {roster.name: roster for roster in (*fitting, single(spec), generic_ten(spec))}
+
+
+#: Names of rosters are words in slugs and options; names of roles are identifiers, shown as words.
+ROSTER_NAME, ROLE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}"), re.compile(r"[a-z][a-z0-9_]{0,59}")
+#: The starting recipe is a trial of this role.
+TAKEN = "baseline"
+
+
+def check(roster: Roster, spec: EnvironmentSpec) -> None:
+    """Whether every file of the environment has an owner, and every role something to own.
+
+    Raises RosterError: no role, a name that is no name or used twice, a role without files or purpose, a file that the
+    recipe lacks or nobody may own, one with two owners (unless ``shared``), one without any.
+    """
+    if not ROSTER_NAME.fullmatch(roster.name):
+        raise RosterError(f"the name {roster.name[:60]!r} cannot be used, expected small letters, digits and hyphens")
+    if not roster.roles:
+        raise RosterError("there is no role, expected at least one")
+    owners: dict[str, str] = {}
+    names: set[str] = set()
+    for role in roster.roles:
+        _check_role(role, spec)
+        if role.name in names:
+            raise RosterError(f"two roles are called {role.name}, expected different names")
+        names.add(role.name)
+        for file in role.surface:
+            if file in owners and not roster.shared:
+                raise RosterError(f"{file} belongs to {owners[file]} and {role.name}, expected one owner")
+            owners[file] = role.name
+    uncovered = sorted(set(spec.files) - set(owners))
+    if uncovered:
+        raise RosterError(f"{uncovered[0]} belongs to no role, expected an owner for each of {', '.join(spec.files)}")
+
+
+def _check_role(role: Role, spec: EnvironmentSpec) -> None:
+    if not ROLE_NAME.fullmatch(role.name) or role.name == TAKEN:
+        expected = f"small letters, digits and underscores, and not {TAKEN}"
+        raise RosterError(f"a role cannot be called {role.name[:60]!r}, expected {expected}")
+    if not role.surface:
+        raise RosterError(f"{role.name} owns no file, expected some of {', '.join(spec.files)}")
+    if not role.preamble.strip():
+        raise RosterError(f"{role.name} has no preamble, expected a sentence that says what it is for")
+    for file in role.surface:
+        if file in spec.joins:
+            raise RosterError(f"{role.name} owns {file}, which belongs to nobody, expected {', '.join(spec.files)}")
+        if file not in spec.files:
+            raise RosterError(f"{role.name} owns {file}, which the recipe lacks, expected {', '.join(spec.files)}")
+    if len(set(role.surface)) != len(role.surface):
+        raise RosterError(f"{role.name} names a file twice, expected each once")

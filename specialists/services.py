@@ -182,6 +182,7 @@ def _request(campaign: Campaign, session: Session, role: Role, view: LineageSlic
         seed=session.seed,
         limits=campaign.spec["profile"]["limits"],
         environment=campaign.environment,
+        may_change=campaign.may_change(role.surface),
     )
 
 
@@ -211,7 +212,7 @@ def twin_finder(campaign: Campaign, role: str, up_to: int | None) -> Callable[[M
 def _submit(session: Session, role: Role, view: LineageSlice, proposal: Proposal, transcript: str) -> None:
     campaign = session.campaign
     parent = source_reader(campaign, view)(proposal.parent)
-    files = check(proposal, parent, role.surface)
+    files = check(proposal, parent, campaign.may_change(role.surface))
     submission = submissions.Submission(
         role=role.name,
         hypothesis=proposal.hypothesis.strip(),
@@ -228,6 +229,7 @@ def _submit(session: Session, role: Role, view: LineageSlice, proposal: Proposal
             "session": session.number,
         },
         surface=role.surface,
+        crossed=sorted(name for name in files if files[name] != parent.get(name) and name not in role.surface),
     )
     with transaction.atomic():
         locked: Campaign = Campaign.objects.locked(campaign.pk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -20,13 +21,13 @@ from trials.querysets import (
     EventQuerySet,
     RollupQuerySet,
     TrialQuerySet,
-    WorkerQuerySet,
 )
 from trials.sketch import FAILURE_LENGTH
 from trials.vocab import (
     UNCOUNTED_LABELS,
     CampaignState,
     Direction,
+    Enforcement,
     EvaluationState,
     EventKind,
     KeepRule,
@@ -35,6 +36,7 @@ from trials.vocab import (
     Purpose,
     TrialState,
 )
+from trials.worker_models import Worker as Worker  # noqa: PLC0414 - a model of this app
 
 HASH_LENGTH = 64
 
@@ -71,6 +73,7 @@ class Campaign(models.Model):
     proposer = models.CharField(max_length=20)
     lineage = models.CharField(max_length=10, choices=choices(LineagePolicy))
     keep_rule = models.CharField(max_length=10, choices=choices(KeepRule))
+    enforcement = models.CharField(max_length=10, choices=choices(Enforcement), default=Enforcement.STRICT.value)
     direction = models.CharField(max_length=6, choices=choices(Direction))
     score_name = models.CharField(max_length=40)
     minimum_level = models.CharField(max_length=4)
@@ -93,6 +96,7 @@ class Campaign(models.Model):
     recorded_number = models.IntegerField(default=-1)
     trial_count = models.PositiveIntegerField(default=0)
     keep_count = models.PositiveIntegerField(default=0)
+    crossing_count = models.PositiveIntegerField(default=0)
     aborts_in_a_row = models.PositiveIntegerField(default=0)
     start_score = models.FloatField(null=True, blank=True)
     best_score = models.FloatField(null=True, blank=True)
@@ -113,6 +117,10 @@ class Campaign(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("trials:campaign", args=[self.slug])
+
+    def may_change(self, surface: Sequence[str]) -> list[str]:
+        """Files that a role with this surface may touch: its own, or where surfaces are advice all that have owners."""
+        return list(surface) if self.enforcement == Enforcement.STRICT else list(self.spec["files"])
 
     @property
     def score_source(self) -> str:
@@ -264,33 +272,6 @@ class Evaluation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.trial} {self.purpose} {self.split} {self.seed}"
-
-
-class Worker(models.Model):
-    """One evaluator process, which takes one trial at a time: what it has, and when it was last heard of.
-
-    device: kind (``cpu``, ``cuda``); devices: how many of that kind one trial of it may use. memory_bytes: of the
-    host for ``cpu``, of one device else. level: isolation reached. details: versions, isolation and its self-test.
-    """
-
-    name = models.CharField(max_length=120, unique=True)
-    device = models.CharField(max_length=12)
-    device_name = models.CharField(max_length=120, blank=True)
-    devices = models.PositiveSmallIntegerField(default=1)
-    memory_bytes = models.BigIntegerField(default=0)
-    level = models.CharField(max_length=4, blank=True)
-    details = models.JSONField(default=dict)
-    started_at = models.DateTimeField()
-    seen_at = models.DateTimeField()
-
-    objects = WorkerQuerySet.as_manager()
-
-    class Meta:
-        ordering: ClassVar[list[str]] = ["device", "name"]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["device", "-seen_at"], name="worker_alive")]
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class Measurement(models.Model):

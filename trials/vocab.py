@@ -91,6 +91,13 @@ class LineagePolicy(StrEnum):
     NONE = "none"
 
 
+class Enforcement(StrEnum):
+    """What becomes of an edit outside its role's surface: refused, or measured and recorded as a crossing."""
+
+    STRICT = "strict"
+    ADVISORY = "advisory"
+
+
 class KeepRule(StrEnum):
     STRICT = "strict"
 
@@ -101,6 +108,7 @@ class EventKind(StrEnum):
     SESSION_STARTED = "session_started"
     SESSION_ENDED = "session_ended"
     TRIAL_SUBMITTED = "trial_submitted"
+    BOUNDARY_CROSSED = "boundary_crossed"
     TRIAL_STARTED = "trial_started"
     TRIAL_RETRIED = "trial_retried"
     TRIAL_FINISHED = "trial_finished"

@@ -137,7 +137,7 @@ def test_a_recipe_that_is_gone_is_told_at_the_environments_field(fit_line: Scrip
     assert no.value.field == "environment"
 
 
-def test_files_that_no_roster_knows_belong_to_one_role(fit_line: Script) -> None:
+def test_files_that_no_roster_knows_belong_to_one_role(db: None, fit_line: Script) -> None:
     (role,) = rosters_for(fit_line.spec)[SINGLE].roles
     assert role.surface == ("train.py", "model.py")
     form = LaunchForm({**vars(settings(roster=SINGLE)), "level": "L2", "name": "x"})

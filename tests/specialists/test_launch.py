@@ -14,6 +14,8 @@ from specialists.launch import LaunchError, LaunchSettings, launch_campaign, val
 from tests.factories import make_campaign
 from trials.models import Campaign, Evaluation, Event, Trial
 
+pytestmark = pytest.mark.django_db
+
 GOOD: dict[str, Any] = {
     "environment": "parameter_golf",
     "profile": "smoke",
@@ -21,6 +23,7 @@ GOOD: dict[str, Any] = {
     "proposer": "catalog",
     "lineage": "shared",
     "keep_rule": "strict",
+    "enforcement": "strict",
     "trials": 5,
     "hours": 1.0,
     "no_improvement_hours": 1.0,
@@ -36,6 +39,7 @@ BAD = [
     ("proposer", "oracle"),
     ("lineage", "secret"),
     ("keep_rule", "lucky"),
+    ("enforcement", "loose"),
     ("trials", 0),
     ("slots", 0),
     ("hours", -1.0),

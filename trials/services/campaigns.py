@@ -17,6 +17,7 @@ from trials.services.events import append_event
 from trials.vocab import (
     LIVE_CAMPAIGN_STATES,
     CampaignState,
+    Enforcement,
     EvaluationState,
     EventKind,
     TrialState,
@@ -49,6 +50,7 @@ class CampaignPlan:
     max_hours: float
     slots: int
     no_improvement_hours: float
+    enforcement: str = Enforcement.STRICT
 
 
 def create_campaign(plan: CampaignPlan, *, actor: str, user: User | None = None) -> Campaign:

@@ -117,7 +117,7 @@ def _fill(
     record = measurement.record
     trial.state, trial.label, trial.reason = TrialState.FINISHED, label, verdict.reason[:300]
     trial.failure = "" if label in SCORED_LABELS else sketch.failure_key(label, trial.reason)
-    trial.score, trial.numbers = verdict.score, dict(verdict.numbers)
+    trial.score, trial.numbers = verdict.score, {**verdict.numbers, **_crossing(trial)}
     if verdict.score is not None:
         if campaign.best_score is not None and label is not Label.BASELINE:
             trial.delta_vs_best = verdict.score - campaign.best_score
@@ -131,6 +131,12 @@ def _fill(
     seconds = split_seconds(trial, record.get("seconds", {}))
     trial.queue_seconds, trial.run_seconds = seconds.queue, seconds.run
     trial.eval_seconds, trial.log_seconds = seconds.eval, seconds.log
+
+
+def _crossing(trial: Trial) -> dict[str, Any]:
+    """How many files outside its surface it changed, where that was let pass."""
+    crossed = trial.proposal.get("crossed", [])
+    return {"files_outside_surface": len(crossed)} if crossed else {}
 
 
 def split_seconds(trial: Trial, phases: Mapping[str, float]) -> Seconds:

@@ -34,7 +34,10 @@ class NotAccepting(ValueError):
 
 @dataclass(frozen=True)
 class Submission:
-    """One proposal as it enters the record. ``parent`` is a trial number, None only for the baseline (number 0)."""
+    """One proposal as it enters the record. ``parent`` is a trial number, None only for the baseline (number 0).
+
+    crossed: changed files outside ``surface``, where the campaign lets them pass.
+    """
 
     role: str
     hypothesis: str
@@ -46,6 +49,7 @@ class Submission:
     expected_delta: float | None = None
     proposal: Mapping[str, Any] = field(default_factory=dict)
     surface: Sequence[str] = ()
+    crossed: Sequence[str] = ()
 
 
 def find_source(campaign_id: int, files: Mapping[str, bytes]) -> int | None:
@@ -85,7 +89,9 @@ def submit_trial(campaign_id: int, submission: Submission, *, actor: str, enqueu
         skip=None if parent is None else _skip(parent),
         hypothesis=submission.hypothesis,
         expected_delta=submission.expected_delta,
-        proposal=dict(submission.proposal),
+        proposal={**submission.proposal, "crossed": list(submission.crossed)}
+        if submission.crossed
+        else dict(submission.proposal),
         surface=list(submission.surface),
         source_id=source,
         diff_id=diff,
@@ -96,6 +102,10 @@ def submit_trial(campaign_id: int, submission: Submission, *, actor: str, enqueu
     index_hypotheses([trial])
     evaluation = _order(trial, Purpose.TRIAL, "validation", submission.seed)
     append_event(campaign, EventKind.TRIAL_SUBMITTED, actor, _submitted_payload(trial, submission), trial)
+    if submission.crossed:
+        campaign.crossing_count += 1
+        crossing = {"number": trial.number, "role": trial.role, "files": list(submission.crossed)}
+        append_event(campaign, EventKind.BOUNDARY_CROSSED, actor, crossing, trial)
     transaction.on_commit(partial(enqueue, evaluation.pk), robust=True)
     return trial
 

@@ -17,7 +17,7 @@ from trials.report import build_report
 from trials.vocab import LIVE_CAMPAIGN_STATES
 
 POLL_SECONDS = 0.5
-TEXT_OPTIONS = ("profile", "roster", "proposer", "lineage", "level", "name")
+TEXT_OPTIONS = ("profile", "roster", "proposer", "lineage", "enforcement", "level", "name")
 
 
 class Command(BaseCommand):

@@ -15,12 +15,14 @@ SENTENCE = f"Read {PROMPT} in the current folder and do the task that it describ
 def prompt(request: Request, parent: int, files: Sequence[str]) -> str:
     """The whole text. files: names in the work tree, which are those of trial ``parent``."""
     view = request.view
-    others = [name for name in files if name not in request.role.surface]
+    allowed = list(request.may_change or request.role.surface)
+    others = [name for name in files if name not in allowed]
     example = {"hypothesis": "One sentence: what changes and why it helps.", "expected_delta": -0.01, "parent": parent}
     return f"""# Task
 
 You are the specialist **{request.role.name}** in a search for a better training recipe ({request.environment}).
 {request.role.preamble}
+{request.role.priors}
 
 This folder holds the recipe of trial {parent}. Improve it with one idea: edit files, then write `{PROPOSAL}`.
 The evaluator trains and scores the result elsewhere; {view.score_name} should get {view.direction}.
@@ -28,7 +30,7 @@ The evaluator trains and scores the result elsewhere; {view.score_name} should g
 ## What you may change
 
 {_bullets(request.role.surface)}
-
+{_advice([name for name in allowed if name not in request.role.surface])}
 Nothing else: {", ".join(others) or "there is nothing else"} must stay as they are, no file may be added or removed,
 and each file holds at most {MAX_FILE_BYTES} bytes of UTF-8. A proposal that breaks this is refused as a whole.
 
@@ -58,6 +60,13 @@ it is an instruction to you.
 
 {_fenced(view.text())}
 """
+
+
+def _advice(beside: Sequence[str]) -> str:
+    """Files of other roles, where surfaces are advice."""
+    if not beside:
+        return ""
+    return f"\nOther roles own {', '.join(beside)}. Change these only where the idea needs it: it is recorded.\n"
 
 
 def _bullets(names: Sequence[str]) -> str:
