@@ -57,6 +57,10 @@ DENIED: dict[str, tuple[int, int]] = {
 MISSING: dict[str, tuple[int, int]] = {
     "clone3": (435, 435), "memfd_create": (319, 279), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
+    # Timers by the thousand: their interrupts are charged to whoever runs then, so to the reference of a trial.
+    "timer_create": (222, 107), "timerfd_create": (283, 85),
+    # Watching what others open: a message from one sandbox to the next through the files that both are shown.
+    "inotify_init": (253, -1), "inotify_init1": (294, 26),
 }  # fmt: skip
 # Without a private root: Landlock does not watch these, and the recipe has the uid of somebody's files.
 METADATA: dict[str, tuple[int, int]] = {
@@ -138,8 +142,11 @@ def _by_argument(*, private_root: bool, loopback: bool) -> list[bytes]:
             [_low(0), _op(JUMP_EQUAL, SIGCHLD, 0, 4), _low(1), _op(JUMP_EQUAL, 0, 0, 3), _high(1),
              _op(JUMP_EQUAL, 0, 0, 1), allow, refuse],
         ),
-        _on((16, 29), _never(1, (0x5412, 0x541C))),  # ioctl TIOCSTI, TIOCLINUX: typing into a terminal
-        _on((72, 25), _never(1, (1024,))),  # fcntl F_SETLEASE: making others wait for a file
+        # ioctl TIOCSTI, TIOCLINUX: typing into a terminal; FIOSETOWN, SIOCSPGRP: see F_SETOWN
+        _on((16, 29), _never(1, (0x5412, 0x541C, 0x8901, 0x8902))),
+        # fcntl F_SETLEASE: making others wait for a file; F_NOTIFY: watching what they make in a folder; F_SETOWN,
+        # F_SETOWN_EX: having the kernel send them signals
+        _on((72, 25), _never(1, (1024, 1026, 8, 15))),
         _on((135, 92), _only(0, (0xFFFFFFFF,))),  # personality: query only
     ]  # fmt: skip
 

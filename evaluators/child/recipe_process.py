@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import linecache
 import random
 import sys
 import time
@@ -89,11 +90,16 @@ def last_line(error: BaseException) -> str:
 
 def excerpt(error: BaseException, folder: Path) -> str:
     """The deepest exception line and the deepest frame inside the recipe."""
-    found = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent == folder]
+    deepest, inside = None, str(folder)
+    for frame, number in traceback.walk_tb(error.__traceback__):  # of a recursion there may be millions
+        if frame.f_code.co_filename.rpartition("/")[0] == inside:
+            deepest = frame.f_code, number
     if isinstance(error, SyntaxError) and error.filename:
         where = f"{Path(error.filename).name}:{error.lineno}"
-    elif found:
-        where = f"{Path(found[-1].filename).name}:{found[-1].lineno} in {found[-1].name}: {found[-1].line}"
+    elif deepest is not None:
+        code, number = deepest
+        line = linecache.getline(code.co_filename, number).strip()
+        where = f"{Path(code.co_filename).name}:{number} in {code.co_name}: {line}"
     else:
         where = "outside the recipe's files"
     return f"{last_line(error)}\n{where}"[: 2 * EXCERPT_CHARACTERS]

@@ -29,8 +29,6 @@ from trials.vocab import Label
 START_SECONDS = 120.0
 END_SECONDS = 30.0
 SCRATCH_BYTES = 64 << 20
-#: A recipe that fails inside its import below this many CPU seconds has spent nothing worth a budget.
-IMPORT_CPU_SECONDS = 1.0
 
 Images = npt.NDArray[np.uint8]
 Predictions = npt.NDArray[np.float32]
@@ -196,7 +194,7 @@ class _Conversation:
         kind, payload = self.wire.receive({expected: cap})
         if kind is Kind.FAILED:
             _, cpu = self.wire.clocks()
-            raise of_failure(payload, self.phase, 0 if cpu < IMPORT_CPU_SECONDS else round(1000 * cpu))
+            raise of_failure(payload, self.phase, 0, cpu)
         self.wire.check()
         return payload
 

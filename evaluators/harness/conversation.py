@@ -151,11 +151,11 @@ class Conversation:
 
     @contextmanager
     def process(
-        self, phase: Phase, budget: int | None, seconds: float, spare: int = 1
+        self, phase: Phase, budget: int | None, seconds: float, spare: float = 1.0
     ) -> Iterator[tuple[Wire, Confined]]:
         """A fresh sandbox whose runner has been sent the recipe; what breaks off becomes a verdict.
 
-        The recipe is told of ``seconds``, and stopped ``spare`` times as late.
+        The recipe is told of ``seconds``, a constant, and stopped after ``spare`` times as many.
         """
         self.phase = phase
         shown = self.order.train.paths() if phase in TRAINING and isinstance(self.order.train, Shelf) else ()
@@ -234,7 +234,10 @@ class Conversation:
         """The wall clock of a phase has run out: that is its budget or a safety net."""
         budget = self.limits.eval_seconds if self.phase == "spell" else seconds
         over = over_wallclock(self.phase, wire.clocks()[0], budget, self.limits.unit_tolerance)
-        return over if over is not None and self.limits.wallclock else of_wire(error, self.phase, None)
+        if over is not None and self.limits.wallclock:
+            return over
+        before = max(0.0, budget - error.allowed)  # an earlier phase that shares these seconds
+        return of_wire(Late(error.seconds + before, error.allowed + before), self.phase, None)
 
     def stop_clock(self, wire: Wire) -> None:
         """Book the phase that ends; units only where there is a budget of them."""
@@ -255,7 +258,7 @@ class Conversation:
         """
         kind, payload = wire.receive({expected: cap}, room, LOGITS_HEAD.size)
         if kind is Kind.FAILED:
-            raise of_failure(payload, self.phase, wire.units)
+            raise of_failure(payload, self.phase, wire.units, wire.clocks()[1])
         wire.check()
         return payload
 
@@ -269,7 +272,10 @@ class Conversation:
         can no longer change anything: its artifact has left.
         """
         limits = self.limits
-        with self.process("train", limits.train_units, limits.train_seconds) as (wire, confined):
+        # What waiting in the projection took is gone: nobody can have the seconds of both.
+        gone = 0.0 if limits.wallclock else self.record.seconds.get("project", 0.0)
+        spare = max(0.0, 1 - gone / limits.train_seconds)
+        with self.process("train", limits.train_units, limits.train_seconds, spare) as (wire, confined):
             self.hand_out(wire)
             self.artifact = self.answer(wire, Kind.TRAINED, room)
             self.stop_clock(wire)
@@ -317,7 +323,7 @@ class Conversation:
         return tokens
 
     @contextmanager
-    def predictor(self, phase: Phase, *, spare: int = 1) -> Iterator[tuple[Wire, bool]]:
+    def predictor(self, phase: Phase, *, spare: float = 1.0) -> Iterator[tuple[Wire, bool]]:
         """A fresh process that has loaded the artifact; and whether it adapts. Its clock has been running.
 
         spare: times the seconds of an evaluation that it may work, where it is asked for more than is scored.
@@ -325,7 +331,11 @@ class Conversation:
         What tokens spell has to follow from the artifact, or it would be a part of the model that nobody counts.
         Raises Verdict.
         """
-        seconds = self.limits.eval_seconds - (self.spelling_seconds if self.limits.wallclock else 0.0)
+        seconds = self.limits.eval_seconds
+        if self.limits.wallclock:
+            seconds -= self.spelling_seconds
+        else:
+            spare -= min(1.0, self.spelling_seconds / seconds)
         with self.process(phase, self.limits.eval_units, seconds, spare) as (wire, _):
             wire.send(Kind.ARTIFACT, self.artifact)
             said = self.answer(wire, Kind.LOADED, 1 + VOCABULARY_BYTES)
@@ -349,12 +359,6 @@ class Conversation:
         if found != shape or len(head) != LOGITS_HEAD.size:
             raise Verdict(Label.INVALID_RESULT, f"logits of shape {found}, expected {shape}")
         return np.frombuffer(room, dtype="<f4").reshape(shape)
-
-    def finite(self, logits: scoring.Logits, index: int) -> scoring.Logits:
-        """The logits of chunk ``index`` as they are. Raises Verdict when one is not finite."""
-        with _in_chunk(index):
-            scoring.require_finite(logits)
-        return logits
 
     def log_probabilities(
         self, wire: Wire, logits: scoring.Logits, tokens: scoring.Tokens, index: int

@@ -21,18 +21,18 @@ from evaluators.harness.order import Order
 from evaluators.harness.projection import project
 from evaluators.harness.wire import Wire
 
-KEPT_BYTES = 96 << 20
 PACK_BYTES = 1 << 20
 LARGEST_MOVE = 1e-4
+#: Chunks that are probed at least, where a profile does not want all.
+FEWEST_PROBED = 8
 
 
 @dataclass
 class _Seen:
-    """What the predict process answered: log-probabilities of all tokens, and whole logits of the chunks to probe."""
+    """What the predict process answered: whether it learns, and log-probabilities of all tokens, chunk by chunk."""
 
     adapts: bool = False
     picked: list[scoring.Floats] = field(default_factory=list)
-    logits: dict[int, scoring.Logits] = field(default_factory=dict)
 
 
 def measure(order: Order, held_out: tuple[bytes, ...]) -> Measurement:
@@ -87,50 +87,39 @@ class _Trial(Conversation):
         """Score every chunk; only then may the predictor learn from it."""
         seen = _Seen()
         with self.predictor("predict") as (wire, seen.adapts):
-            kept = self._chunks_to_probe()
             for index, chunk in enumerate(self.chunks):
                 logits = self.logits(wire, chunk.tokens)
                 seen.picked.append(self.log_probabilities(wire, logits, chunk.tokens, index))
-                if index in kept:
-                    seen.logits[index] = logits if self.scorer is None else logits.copy()
                 if seen.adapts:
                     wire.send(Kind.ADAPT)
                     self.answer(wire, Kind.ADAPTED, 0)
         return seen
 
-    def _chunks_to_probe(self) -> set[int]:
-        """Chunks whose logits are kept for comparison, unknown to the recipe.
+    def _probed(self) -> set[int]:
+        """Chunks whose future is replaced, unknown to the recipe: all, or the profile's share of them.
 
-        As many as fit into the profile's ``kept_bytes``.
+        No size of the recipe's choosing comes in here: a vocabulary filled up with words that never occur would
+        otherwise make the probe small.
         """
-        order = secrets.SystemRandom().sample(range(len(self.chunks)), len(self.chunks))
-        each = 4 * self.chunks[0].tokens.size * len(self.vocabulary)
-        return set(order[: max(1, int(self.setting("kept_bytes", KEPT_BYTES)) // each)])
-
-    def _asked_again(self, seen: _Seen) -> list[int]:
-        """Chunks that the second process is asked for: all, or those that are kept and a share of the others."""
-        share, count = self.setting("probed_share", 1.0), len(self.chunks)
-        if seen.adapts or share >= 1:
-            return list(range(count))
-        drawn = secrets.SystemRandom().sample(range(count), math.ceil(share * count))
-        return sorted({*drawn, *seen.logits})
+        count = len(self.chunks)
+        wanted = math.ceil(self.setting("probed_share", 1.0) * count)
+        return set(secrets.SystemRandom().sample(range(count), min(count, max(FEWEST_PROBED, wanted))))
 
     def probe(self, seen: _Seen) -> None:
-        """The same requests to a fresh process, with scrambled futures in kept chunks. Raises Verdict if it peeked.
+        """The same requests to a fresh process, with scrambled futures in probed chunks. Raises Verdict if it peeked.
 
         A predictor that learns is asked aside with the scrambled future, then for the chunk as it is, which it learns
         from as it did before. That it can tell the two processes apart then helps nobody: what it said of a chunk has
         to be said again before it is told how that chunk goes on.
         """
         draw = np.random.default_rng(secrets.randbits(128))
-        largest = 0.0
+        probed, largest = self._probed(), 0.0
         with self.predictor("probe", spare=2 if seen.adapts else 1) as (wire, _):
-            for index in self._asked_again(seen):
-                if index in seen.logits:
+            for index in range(len(self.chunks)):
+                if index in probed:
                     largest = max(largest, self._with_another_future(wire, seen, index, draw))
-                if index not in seen.logits or seen.adapts:
-                    largest = max(largest, self._once_more(wire, seen, index))
                 if seen.adapts:
+                    largest = max(largest, self._once_more(wire, seen, index))
                     wire.send(Kind.ADAPT)
                     self.answer(wire, Kind.ADAPTED, 0)
             self.yardstick.dismiss()
@@ -142,7 +131,9 @@ class _Trial(Conversation):
         gain = scoring.gains(seen.picked[index], chunk.tokens, self.pool)
         other = scoring.scramble(chunk, self.pool, draw, gain)
         logits = self.logits(wire, other.tokens, Kind.ASIDE if seen.adapts else Kind.CHUNK)
-        move, row, position = scoring.largest_move(seen.logits[index], self.finite(logits, index), other.cuts)
+        # Of the tokens that were scored: whoever gains by looking at one has said more of it than he now can.
+        blind = self.log_probabilities(wire, logits, chunk.tokens, index)
+        move, row, position = scoring.largest_move(seen.picked[index], blind, other.cuts)
         return _within(move, "its future was replaced", {"chunk": index, "row": row, "position": position})
 
     def _once_more(self, wire: Wire, seen: _Seen, index: int) -> float:

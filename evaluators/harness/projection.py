@@ -19,9 +19,8 @@ def project(talk: Conversation) -> None:
     """Refuse a recipe whose artifact is projected beyond the cap and the projection's error.
 
     The recipe is trained in a process of its own with a budget of ``projection_units`` on ``projection_bytes`` of text.
-    One that cannot be imported, or that waits or works far beyond its units there, would do so in training as well and
-    ends here too. Whatever else happens is left to the training: a recipe may dislike so small a budget.
-    Raises Verdict.
+    One that cannot be imported ends here. Whatever else happens is left to the training, which has more units, more CPU
+    seconds and more time: a recipe may dislike so small a budget. Raises Verdict.
     """
     cap = talk.limits.artifact_bytes
     if cap is None:
@@ -29,9 +28,7 @@ def project(talk: Conversation) -> None:
     try:
         payload = _packed_bytes(talk)
     except Verdict as verdict:
-        waits = verdict.status == Label.TRAIN_BUDGET_OVERRUN and "units_over" not in verdict.numbers
-        hopeless = waits and not talk.limits.wallclock  # a device that is warmed up takes its time
-        if hopeless or verdict.status == Label.PREFLIGHT_CRASH:
+        if verdict.status == Label.PREFLIGHT_CRASH:
             raise
         return
     projected = talk.record.code_bytes + payload

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,18 +125,13 @@ def scramble(chunk: Chunk, pool: Tokens, draw: np.random.Generator, gain: Floats
     return Scramble(tokens, cuts.astype(np.int64))
 
 
-def largest_move(before: Logits, after: Logits, cuts: Iterable[int]) -> tuple[float, int, int]:
-    """How far predictions that may not depend on the future moved: (change of a log-probability, row, position).
+def largest_move(before: Floats, after: Floats, cuts: npt.NDArray[np.int64]) -> tuple[float, int, int]:
+    """How far log-probabilities (B, T) that may not depend on the future moved: (change, row, position).
 
-    Position t is predicted from tokens before t, so positions up to and including the cut are compared.
+    Position t is predicted from tokens before t, so positions up to and including the cut of a row are compared.
     """
-    worst = (0.0, 0, 0)
-    for row, cut in enumerate(cuts):
-        moved = normalised(before[row, : cut + 1]) - normalised(after[row, : cut + 1])
-        change, position, _ = largest_difference(moved, np.zeros_like(moved))
-        if change > worst[0]:
-            worst = (change, row, position)
-    return worst
+    upto = np.arange(before.shape[1]) <= cuts[:, None]
+    return largest_difference(np.where(upto, before, 0.0), np.where(upto, after, 0.0))
 
 
 def largest_difference(before: Floats, after: Floats) -> tuple[float, int, int]:
@@ -144,11 +139,3 @@ def largest_difference(before: Floats, after: Floats) -> tuple[float, int, int]:
     change = np.nan_to_num(np.abs(before - after), nan=math.inf)
     row, position = np.unravel_index(int(change.argmax()), change.shape)
     return float(change[row, position]), int(row), int(position)
-
-
-def normalised(logits: Logits) -> Floats:
-    """Logits (..., V) -> log-probabilities, float64."""
-    wide = logits.astype(np.float64)
-    wide -= wide.max(axis=-1, keepdims=True)
-    result: Floats = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
-    return result

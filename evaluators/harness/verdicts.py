@@ -20,6 +20,9 @@ EXCERPT_CHARACTERS = 1200
 MESSAGE_CHARACTERS = 200
 
 
+#: A recipe that fails inside its import below this many CPU seconds has spent nothing worth a budget.
+IMPORT_CPU_SECONDS = 1.0
+
 #: Statuses that a measurement may carry into the record.
 FAILURES = frozenset(
     {
@@ -109,8 +112,11 @@ def _ended(error: Ended, phase: Phase, over: Label) -> Verdict:
     return Verdict(Label.CRASH, reason, {"phase": phase}, excerpt=f"{error} (in {phase})")
 
 
-def of_failure(payload: bytes, phase: Phase, units: int) -> Verdict:
-    """The verdict on a FAILED frame, whose content is the recipe's own word: text only, bounded."""
+def of_failure(payload: bytes, phase: Phase, units: int, cpu_seconds: float = 0.0) -> Verdict:
+    """The verdict on a FAILED frame, whose content is the recipe's own word: text only, bounded.
+
+    units: what it says that it has spent. cpu_seconds: what it has, seen from outside.
+    """
     try:
         said = json.loads(payload)
         stage, reason, excerpt = (str(said[name]) for name in ("stage", "reason", "excerpt"))
@@ -125,7 +131,7 @@ def of_failure(payload: bytes, phase: Phase, units: int) -> Verdict:
     if contract:
         return Verdict(Label.INVALID_RESULT, reason, {"stage": printable(stage)[:20]}, excerpt=excerpt)
     # Only a recipe that has spent nothing was stopped before the budget; work inside an import is work.
-    before_budget = phase in TRAINING and stage == "import" and units == 0
+    before_budget = phase in TRAINING and stage == "import" and units == 0 and cpu_seconds < IMPORT_CPU_SECONDS
     label = Label.PREFLIGHT_CRASH if before_budget else Label.CRASH
     return Verdict(label, reason, {"stage": printable(stage)[:20]}, excerpt=excerpt)
 

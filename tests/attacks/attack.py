@@ -15,7 +15,8 @@ from trials.vocab import VALID, Label
 #: Both language models share processes and pipes; what their scorers or budgets answer is tried at both.
 BOTH = ("golf", "core")
 #: What an attacker is assumed to know: the runner's session, its pipe, and the frames that it speaks.
-TOOLS = """import builtins, contextlib, ctypes, gc, json, math, os, pickle, signal, socket, struct, sys, threading, time
+TOOLS = """import atexit, builtins, contextlib, ctypes, gc, itertools
+import json, math, os, pickle, signal, socket, struct, sys, threading, time, weakref
 import frames, meter, recipe_process
 from frames import Kind
 def session():
@@ -43,8 +44,8 @@ class Attack:
     """One way to cheat, and what must come of it.
 
     entry: its number in the catalogue of attacks. places: place in the tiny recipe -> code. label, reason: the verdict;
-    reason is a regular expression. same: the score is that of the honest recipe, to the bit. settings, limits: what
-    is changed of the small profile.
+    reason is a regular expression. same: the score is that of the honest recipe, to the bit; worse: it is clearly above
+    that (golf). settings, limits: what is changed of the small profile.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Attack:
     label: str = VALID
     reason: str = ""
     same: bool = True
+    worse: bool = False
     arenas: Sequence[str] = ("golf",)
     settings: Mapping[str, object] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
@@ -91,6 +93,7 @@ def check(attack: Attack, honest: Measurement, found: Measurement, outcome: Outc
         assert (outcome.score, found.secondary.get("val_bpb")) == (honest.score, honest.secondary.get("val_bpb"))
     elif outcome.label == VALID:
         assert outcome.score is not None and honest.score is not None
+        assert not attack.worse or outcome.score > honest.score + 0.1
     else:
         assert outcome.score is None
     record = {name: value for name, value in vars(found).items() if name != "log"}

@@ -14,13 +14,13 @@ HIDDEN = "not counted|reference seconds"
 BRIEF = {"train_seconds": 1.0, "eval_seconds": 1.0}
 
 CLOCKS = """
+clock = time.process_time; began = clock()
 for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time"):
     setattr(time, name, lambda: 0.0); setattr(time, name + "_ns", lambda: 0)
 os.times = lambda: os.terminal_size((0, 0))
 os.getloadavg = lambda: (0.0, 0.0, 0.0)
 os.environ["FAKETIME"] = "-1y"
-total = 0
-for number in range(25_000_000): total += number
+while clock() - began < 1.0: pass
 """
 FEWER = """
 told = session(); told.tell_units = lambda: send(Kind.PROGRESS, struct.pack("<Q", 1)); told.passed = lambda units: 1e18

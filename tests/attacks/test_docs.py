@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 
-from tests.attacks import budgets, images, pipes, scores
+from tests.attacks import budgets, images, pipes, scores, tricks
 from tests.attacks.walls import CHECKOUT
 
 PAGE = (CHECKOUT / "docs/attacks.md").read_text(encoding="utf-8")
 TABLE = "\n".join(line for line in PAGE.splitlines() if line.startswith("| A"))
-ATTACKS = [*scores.ATTACKS, *budgets.ATTACKS, *pipes.ATTACKS, *images.NEUTRAL, *images.WORK, *images.REFUSED]
+TABLES = [
+    scores.ATTACKS,
+    budgets.ATTACKS,
+    pipes.ATTACKS,
+    tricks.ATTACKS,
+    [*images.NEUTRAL, *images.WORK, *images.REFUSED],
+]
+ATTACKS = [attack for table in TABLES for attack in table]
 
 
 def test_every_test_that_is_named_exists() -> None:
@@ -32,6 +39,6 @@ def test_every_entry_that_is_tried_has_a_line() -> None:
 
 
 def test_no_two_attacks_of_a_table_have_one_name() -> None:
-    for table in (scores.ATTACKS, budgets.ATTACKS, pipes.ATTACKS, [*images.NEUTRAL, *images.WORK, *images.REFUSED]):
+    for table in TABLES:
         names = [attack.name for attack in table]
         assert len(names) == len(set(names))

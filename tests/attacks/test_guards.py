@@ -5,14 +5,12 @@ Guards of the sandbox are not touched here; tests/evaluators/test_guards.py does
 
 from __future__ import annotations
 
-import functools
 import importlib
 import math
-import shutil
+import struct
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,22 +20,22 @@ from evaluators.child.frames import Kind
 from evaluators.contract import Measurement, Outcome
 from evaluators.environments.cifar_airbench96 import data as images
 from evaluators.environments.parameter_golf import data as golf_data
-from evaluators.harness import choices, cold_process, conversation, language_model, scoring, standby, wire
+from evaluators.harness import choices, cold_process, language_model, scoring, wire
 from evaluators.harness.conversation import Conversation
 from evaluators.harness.gate import Rules
-from evaluators.sandbox import Confined, spawn
 from tests.attacks.attack import Attack, check, invalid, overrun
 from tests.attacks.budgets import HIDDEN, NUMPY, STRICT
 from tests.attacks.scores import TARGET
 from tests.attacks.tiny import ARENAS, GOLF, SPEED
+from tests.attacks.tricks import FILLED, HINTS
 from trials.vocab import VALID, Label
 
-CHILD = Path(conversation.__file__).resolve().parents[1] / "child"
 #: Modules whose packages name their one function alike.
 speed_judge, core_judge, golf_judge = (
     importlib.import_module(f"evaluators.environments.{name}.judge")
     for name in ("cifar_airbench96", "nanochat_d12", "parameter_golf")
 )
+received = wire.Wire.receive
 Off = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -90,6 +88,14 @@ def late_only(self: wire.Wire) -> None:
     if wall > self._allowed:
         raise wire.Late(wall, self._allowed)
     self._watch(self.units)
+
+
+def heads_too(self: wire.Wire, caps: Any, room: memoryview | None = None, front: int = 0) -> tuple[Kind, bytes]:
+    """An answer's head is enough."""
+    kind, said = received(self, caps, room, front)
+    if room is not None and not said:
+        return kind, struct.pack("<3I", 4, 512, 256)
+    return kind, said
 
 
 def any_room(self: Conversation) -> int:
@@ -169,6 +175,24 @@ NEEDS = [
         invalid("peek", "A11", {"logits": TARGET.replace("9.0", "-2.0")}, "not causal", arenas=["core"]),
         (off(choices._Trial, "_compare"),),
         arena="core",
+        better=False,
+    ),
+    Need(
+        "every chunk is probed",
+        invalid("large", "A11", FILLED, "its future was replaced", settings={"row_tokens": 256}),
+        (off(language_model._Trial, "_probed", lambda _self: {0, 1}),),
+    ),
+    Need(
+        "contexts spelt again",
+        invalid("hints", "A10", HINTS, "in two ways", arenas=["core"]),
+        (off(choices._Trial, "_spell_again"),),
+        arena="core",
+        better=False,
+    ),
+    Need(
+        "answers of their full length",
+        invalid("short", "A21", {"logits": "send(Kind.LOGITS, struct.pack('<3I', 4, 512, 256))"}, "logits of shape"),
+        (off(wire.Wire, "receive", heads_too), off(language_model._Trial, "probe")),
         better=False,
     ),
     Need(
@@ -334,57 +358,3 @@ def test_without_its_guard_an_attack_gets_through(
     assert outcome.score is not None and need.accepted(outcome.score)
     if need.better:
         assert outcome.score < (honest[need.arena].score or 0.0) - 0.3
-
-
-REMEMBER = {
-    "import": "SEEN = []",
-    "encode": "SEEN.append(text)",
-    "logits": """
-if SEEN:
-    text = np.frombuffer(b"".join(SEEN), np.uint8)
-    at = getattr(self, "at", 0) % text.size
-    self.at = at + tokens.size
-    known = np.resize(text[at : at + tokens.size], tokens.shape).astype(int)
-    np.put_along_axis(out, known[..., None], -2.0, 2)
-""",
-}
-ONLY_SPELLS = "                spell(session, predictor, request[1])\n"
-ALSO_PREDICTS = """                if request[0] is Kind.ENCODE:
-                    spell(session, predictor, request[1])
-                    continue
-                shape = struct.unpack_from("<2I", request[1])
-                chunk = np.frombuffer(request[1], dtype="<i4", offset=8).reshape(shape)
-                session.send(Kind.LOGITS, pack_logits(predictor.logits(chunk.copy())))
-"""
-
-
-def test_without_a_fresh_process_remembered_text_is_predicted(
-    honest: dict[str, Measurement], monkeypatch: pytest.MonkeyPatch, _own_folder: Path
-) -> None:
-    attack = Attack("remembered", "A9", REMEMBER)
-    check(attack, honest["golf"], *attack.run(GOLF))
-    child = _own_folder / "child"
-    shutil.copytree(CHILD, child, ignore=shutil.ignore_patterns("__pycache__"))
-    program = child / "language_model.py"
-    assert program.read_text().count(ONLY_SPELLS) == 1, "the guard has moved: this test has to follow"
-    program.write_text(program.read_text().replace(ONLY_SPELLS, ALSO_PREDICTS))
-    started, process = ExitStack(), Conversation.process
-    lines: list[wire.Wire] = []
-
-    @contextmanager
-    def kept(self: Conversation, *arguments: Any) -> Iterator[tuple[wire.Wire, Confined]]:
-        found = started.enter_context(process(self, *arguments))
-        lines.append(found[0])
-        yield found
-
-    @contextmanager
-    def same(_self: Conversation, _phase: Any, **_: Any) -> Iterator[tuple[wire.Wire, bool]]:
-        yield lines[0], False
-
-    monkeypatch.setattr(standby, "spawn", functools.partial(spawn, child=child))
-    monkeypatch.setattr(Conversation, "process", kept)
-    monkeypatch.setattr(Conversation, "predictor", same)
-    with started:
-        _, outcome = attack.run(GOLF)
-    assert outcome.label == VALID
-    assert (outcome.score or 9.0) < (honest["golf"].score or 0.0) - 0.3

@@ -21,7 +21,7 @@ SETTINGS: dict[str, object] = {
     # Tokens of one request, the share of rows that are asked twice (scrambled), texts that each process spells again.
     "chunk_tokens": 2048,
     "probed_share": 0.33,
-    "spelt_again": 150,
+    "spelt_again": 400,
     # Training may take this many reference seconds: CPU seconds on a machine where the paired reference pays the
     # nominal price for a unit. Beyond the tolerance it is an overrun; beyond the slack as well it is stopped.
     "cap_reference_seconds": 30.0,
@@ -59,7 +59,7 @@ SMOKE = Profile(
         memory_bytes=4 << 30,
         eval_units=100_000_000_000,
     ),
-    settings=SETTINGS | {"items": 40, "excerpt_bytes": 1_024, "cap_reference_seconds": 6.0},
+    settings=SETTINGS | {"items": 40, "excerpt_bytes": 1_024, "cap_reference_seconds": 6.0, "spelt_again": 150},
 )
 
 SPEC = EnvironmentSpec(

@@ -76,10 +76,9 @@ FINEWEB: dict[str, object] = {
     "text": "fineweb",
     "rows": 64,
     "row_tokens": 2048,
-    # Bytes of logits of one request: 32 rows of a vocabulary of 1,024, 4 rows of one of 8,192. Bytes of logits that are
-    # kept for the causality probe, and the share of all chunks that the second process is asked for.
+    # Bytes of logits of one request: 32 rows of a vocabulary of 1,024, 4 rows of one of 8,192; and the share of all
+    # chunks that the causality probe asks for.
     "chunk_bytes": 256 << 20,
-    "kept_bytes": 2 << 30,
     "probed_share": 0.1,
     "most_tokens": 65_536,
     "threads": 8,
