@@ -39,6 +39,7 @@ def honest(_airbench_starts_warm: None) -> dict[str, Measurement]:
 @pytest.fixture(autouse=True, scope="package")
 def _own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Scratch folders of this run's sandboxes, apart from those of other programs."""
+    tmp_path_factory.getbasetemp()  # made now, or it would lie in this folder and go with it
     folder = Path(tempfile.mkdtemp(prefix="attacks-"))
     folder.chmod(0o755)
     usual, tempfile.tempdir = tempfile.tempdir, str(folder)
