@@ -52,6 +52,9 @@ class LaunchForm(forms.Form):
     reproducible = forms.BooleanField(
         required=False, help_text="Outcomes are revealed in number order: the same seed repeats the same search."
     )
+    start_from = forms.CharField(
+        max_length=100, required=False, help_text="SLUG or SLUG:TRIAL of a campaign to start from its best or a keep."
+    )
     level = forms.ChoiceField(choices=_pairs(LEVELS), initial="L2", help_text="The least isolation that is accepted.")
 
     def clean(self) -> dict[str, Any]:

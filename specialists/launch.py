@@ -10,7 +10,6 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from evaluators.contract import Environment, EnvironmentSpec
-from evaluators.preflight import read_recipe
 from evaluators.registry import ENVIRONMENTS
 from specialists import dispatch
 from specialists.proposers.catalog import applies
@@ -18,6 +17,7 @@ from specialists.proposers.command.config import NotConfigured
 from specialists.proposers.command.proposer import configured
 from specialists.roster_store import find_roster, rosters_of
 from specialists.rosters import Roster, RosterError, check
+from specialists.starts import Start, StartError, start_of
 from specialists.vocab import ProposerName
 from specialists.workspace import decode
 from trials.models import Campaign
@@ -41,7 +41,10 @@ class LaunchError(ValueError):
 
 @dataclass(frozen=True)
 class LaunchSettings:
-    """What a person chooses at launch. Hours are wall-clock; ``level`` is the least isolation that is accepted."""
+    """What a person chooses at launch. Hours are wall-clock; ``level`` is the least isolation that is accepted.
+
+    start_from: ``SLUG`` or ``SLUG:TRIAL`` of a campaign whose keep is the starting recipe; empty: the environment's.
+    """
 
     environment: str
     profile: str = "cpu"
@@ -56,12 +59,13 @@ class LaunchSettings:
     slots: int = 2
     seed: int = 0
     reproducible: bool = False
+    start_from: str = ""
     level: str = "L2"
     name: str = ""
 
 
-def validate(chosen: LaunchSettings) -> tuple[Environment, Roster]:
-    """The environment and roster of valid settings. Raises LaunchError for the first setting that cannot be used."""
+def validate(chosen: LaunchSettings) -> tuple[Environment, Roster, Start]:
+    """Environment, roster and start of valid settings. Raises LaunchError for the first that cannot be used."""
     environment = ENVIRONMENTS.get(chosen.environment)
     _one_of("environment", chosen.environment, ENVIRONMENTS)
     assert environment is not None
@@ -78,11 +82,12 @@ def validate(chosen: LaunchSettings) -> tuple[Environment, Roster]:
     _between("hours", chosen.hours, 0.01, MAX_HOURS)
     _between("no_improvement_hours", chosen.no_improvement_hours, 0.01, MAX_HOURS)
     _between("seed", chosen.seed, 0, 2**31 - 1)
+    start = _start(chosen, environment.spec)
     if chosen.proposer == ProposerName.CATALOG:
-        _in_catalogue(environment.spec, chosen.profile)
+        _in_catalogue(environment.spec, start)
     if chosen.proposer == ProposerName.COMMAND:
         _has_agent(chosen)
-    return environment, roster
+    return environment, roster, start
 
 
 def _roster(name: str, spec: EnvironmentSpec) -> Roster:
@@ -103,13 +108,18 @@ def _believable(keep_rule: str, spec: EnvironmentSpec) -> None:
         raise LaunchError("keep_rule", f"{keep_rule!r} is impossible here, expected {expected}")
 
 
-def _in_catalogue(spec: EnvironmentSpec, profile: str) -> None:
-    """The catalogue has something to propose; without it the search would end with its first trial."""
+def _start(chosen: LaunchSettings, spec: EnvironmentSpec) -> Start:
     try:
-        start = decode(read_recipe(spec, profile))
+        return start_of(chosen.start_from, spec, chosen.profile, reproducible=chosen.reproducible)
+    except StartError as error:
+        raise LaunchError("start_from", str(error)) from error
     except ValueError as error:
         raise LaunchError("environment", str(error)) from error
-    if not applies(spec.name, start):
+
+
+def _in_catalogue(spec: EnvironmentSpec, start: Start) -> None:
+    """The catalogue has something to propose; without it the search would end with its first trial."""
+    if not applies(spec.name, decode(start.files)):
         what = f"the catalogue has no edit of {', '.join(spec.files)[:100]}"
         raise LaunchError("proposer", f"{what}, expected a proposer that can write its own")
 
@@ -136,8 +146,7 @@ def _between(field: str, value: float, low: float, high: float) -> None:
 
 def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = None) -> Campaign:
     """Write the campaign, submit the starting recipe as trial 0 and set the loop going. Raises LaunchError."""
-    environment, roster = validate(chosen)
-    source = read_recipe(environment.spec, chosen.profile)
+    environment, roster, begun = validate(chosen)
     plan = campaigns.CampaignPlan(
         name=chosen.name or f"{environment.spec.title} {chosen.profile}",
         environment=chosen.environment,
@@ -156,13 +165,14 @@ def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = N
         max_hours=chosen.hours,
         slots=chosen.slots,
         no_improvement_hours=chosen.no_improvement_hours,
+        origin=begun.origin,
     )
     with transaction.atomic():
         campaign = campaigns.create_campaign(plan, actor=actor, user=user)
         start = submissions.Submission(
             role=BASELINE_ROLE,
-            hypothesis="The starting recipe, unchanged.",
-            files=source,
+            hypothesis=begun.hypothesis,
+            files=begun.files,
             diff="",
             lineage_view="",
             parent=None,

@@ -79,6 +79,7 @@ class Campaign(models.Model):
     minimum_level = models.CharField(max_length=4)
     seed = models.BigIntegerField()
     reproducible = models.BooleanField(default=False)
+    origin = models.JSONField(default=dict)  # of a start that is another campaign's trial
 
     max_trials = models.PositiveIntegerField()
     max_hours = models.FloatField()

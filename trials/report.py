@@ -39,6 +39,7 @@ def build_report(campaign: Campaign) -> dict[str, Any]:
         "parallel_efficiency": parallel_efficiency(campaign, counted),
         "machine_hours": {campaign.spec["profile"]["device"]: _busy_seconds(cells) / 3600.0},
         "cross_role_keep_parent": cross_role_keep_parents(campaign),
+        "origin": campaign.origin or None,
         "enforcement": campaign.enforcement,
         "boundary_crossings": campaign.crossing_count,
         "infrastructure_failures": sum(cell["trials"] for cell in cells if cell["label"] == Label.HARNESS_ABORT),

@@ -158,7 +158,7 @@ def test_every_roster_of_an_environment_launches_with_the_catalogue(bench: Bench
     assert list(rosters)[1:] == ["single", "generic-10"]
     assert next(iter(rosters)).startswith("paper-")
     for name in rosters:
-        _, chosen = validate(LaunchSettings(environment=spec.name, roster=name))
+        _, chosen, _ = validate(LaunchSettings(environment=spec.name, roster=name))
         assert chosen.name == name
     assert validate(LaunchSettings(environment=spec.name))[1].name == next(iter(rosters))
 

@@ -66,7 +66,25 @@ def build_slice(campaign: Campaign, role: str, *, up_to: int | None = None) -> L
     """The slice for one role's next proposal, by the campaign's policy (trials.lineage.policy).
 
     ``up_to``: only trials up to this number count, as in a reproducible campaign. Its blocks hold what its text shows.
+    Behind it stands what was known where the campaign started from, by the same policy.
     """
+    return replace(_build(campaign, role, up_to), origin=_origin(campaign, role))
+
+
+def _origin(campaign: Campaign, role: str) -> str:
+    """Text of another campaign's slice; its trials are no parents and no evidence here, so no block holds them."""
+    if not campaign.origin or campaign.lineage == LineagePolicy.NONE:
+        return ""
+    there = Campaign.objects.get(slug=campaign.origin["campaign"])
+    there.lineage = campaign.lineage  # what may be read is this campaign's rule
+    view = _build(there, role, campaign.origin["up_to"])
+    return (
+        f"\nThis campaign started from trial {campaign.origin['trial']} of another one, {there.slug}. What was known "
+        f"there follows. Its numbers name its own trials, not yours.\n\n{view.text()}"
+    )
+
+
+def _build(campaign: Campaign, role: str, up_to: int | None) -> LineageSlice:
     best = best_trial(campaign, up_to)
     base = LineageSlice(
         policy=LineagePolicy(campaign.lineage),

@@ -24,6 +24,7 @@ class LineageSlice:
     by roles that own some of the same files; similar: hypotheses near the role's last one or the best's; alike:
     failures like the role's last one, and what repaired them; mistaken: predictions furthest from what was measured.
     quiet: how many of the role's newest trials in a row hardly moved the score; since_best: trials numbered after it.
+    origin: text of the campaign that this one started from, as it was then.
     """
 
     policy: str
@@ -48,6 +49,7 @@ class LineageSlice:
     since_best: int | None = None
     foretold: Foretold | None = None
     headroom: Sequence[Headroom] = ()
+    origin: str = ""
 
     def blocks(self) -> dict[str, Sequence[Entry]]:
         """The blocks by name, in the order of the text."""
@@ -73,7 +75,7 @@ class LineageSlice:
     def _text(self) -> str:
         shown = self.policy != LineagePolicy.NONE
         body = ["", *render.lines(self.blocks(), self.chain_gap)] if shown else ["Earlier trials are not shown here."]
-        return "\n".join([*self._head(), *body]) + "\n"
+        return "\n".join([*self._head(), *body]) + "\n" + self.origin
 
     def _head(self) -> list[str]:
         """Facts in this program's own words: nothing here was written by an agent or a recipe."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -51,12 +51,13 @@ class CampaignPlan:
     slots: int
     no_improvement_hours: float
     enforcement: str = Enforcement.STRICT
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 def create_campaign(plan: CampaignPlan, *, actor: str, user: User | None = None) -> Campaign:
     """Write a new running campaign and its first event. Slugs are made unique by a number."""
     values = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
-    values["spec"] = dict(plan.spec)
+    values["spec"], values["origin"] = dict(plan.spec), dict(plan.origin)
     values["roles"] = [dict(role) for role in plan.roles]
 
     def write(slug: str) -> Campaign:
