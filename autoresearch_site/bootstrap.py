@@ -37,8 +37,15 @@ def prepare_site() -> Administrator:
         migrate_embedded()
     else:
         call_command("migrate", interactive=False, verbosity=0)
+    check_record()
+    call_command("signing_key", adopt=True, verbosity=0)
     collect_static()
     return administrator()
+
+
+def check_record() -> None:
+    """Raises CommandError when the database lacks events that were committed: an older backup was restored."""
+    call_command("check_record", verbosity=0)
 
 
 def migrate_embedded() -> None:

@@ -14,10 +14,10 @@ import redis.exceptions
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line, get_commands, load_command_class
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 
-from autoresearch_site.bootstrap import migrate_embedded
+from autoresearch_site.bootstrap import check_record, migrate_embedded
 from autoresearch_site.embedded import EmbeddedError
 from autoresearch_site.local import ensure_servers
 from autoresearch_site.stack import StackError
@@ -28,6 +28,8 @@ _WITHOUT_SERVERS = frozenset(
 )
 # These look at migrations themselves, or should work when one of them is broken.
 _WITHOUT_MIGRATE = frozenset({"migrate", "showmigrations", "sqlmigrate", "dbshell", "squashmigrations"})
+# These prepare the database first and look at the record then, or are how a loss is looked into and accepted.
+_WITHOUT_RECORD = _WITHOUT_MIGRATE | {"bootstrap", "demo", "check_record", "accept_restore", "shell"}
 # What libpq says while connecting has no SQLSTATE; these are refusals by the server (PostgreSQL, appendix A).
 _REFUSALS = frozenset({None, "28P01", "28000", "3D000", "53300", "57P03"})
 
@@ -39,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         _prepare(argv)
         execute_from_command_line(list(argv))
-    except (EmbeddedError, StackError, ImproperlyConfigured) as error:
+    except (EmbeddedError, StackError, ImproperlyConfigured, CommandError) as error:
         return _fail(argv, error, str(error))
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", "") not in _REFUSALS or not isinstance(error.__cause__, psycopg.Error):
@@ -66,6 +68,8 @@ def _prepare(argv: Sequence[str]) -> None:
     ensure_servers()
     if name not in _WITHOUT_MIGRATE:
         migrate_embedded()
+    if name not in _WITHOUT_RECORD:
+        check_record()
 
 
 def _command(name: str) -> BaseCommand | None:

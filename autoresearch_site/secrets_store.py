@@ -15,6 +15,13 @@ def secret_key(data_dir: Path) -> str:
     return once(data_dir / "secret-key", lambda: secrets.token_urlsafe(50))
 
 
+def signing_key_file(data_dir: Path) -> Path:
+    """``DATA_DIR/signing-key`` (mode 0600), made at the first call: the Ed25519 seed (hex) that signs bundles."""
+    path = data_dir / "signing-key"
+    once(path, lambda: secrets.token_hex(32))
+    return path
+
+
 def once(path: Path, make: Callable[[], str]) -> str:
     """The text of the file ``path``; the first of all callers, who may come at once, makes it. Raises EmbeddedError."""
     try:

@@ -51,6 +51,7 @@ _endpoints = embedded.endpoints(DATA_DIR)
 
 DEBUG = boolean("DEBUG", False)
 SECRET_KEY = text("SECRET_KEY") or secrets_store.secret_key(DATA_DIR)
+SIGNING_KEY_FILE = secrets_store.signing_key_file(DATA_DIR)
 ALLOWED_HOSTS = words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
 BEHIND_TLS = boolean("BEHIND_TLS", False)

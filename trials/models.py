@@ -34,6 +34,7 @@ from trials.vocab import (
     Label,
     LineagePolicy,
     Purpose,
+    SiteEventKind,
     TrialState,
 )
 from trials.worker_models import Worker as Worker  # noqa: PLC0414 - a model of this app
@@ -105,6 +106,9 @@ class Campaign(models.Model):
     last_keep_at = models.DateTimeField(null=True, blank=True)
     last_recorded_at = models.DateTimeField(null=True, blank=True)
 
+    # Only of a campaign that came from a bundle: what its own site called it, and the head as that site signed it.
+    origin = models.JSONField(null=True, blank=True)
+
     objects = CampaignQuerySet.as_manager()
 
     class Meta:
@@ -137,6 +141,11 @@ class Campaign(models.Model):
     def uncounted_labels(self) -> frozenset[Label]:
         """Labels that are not counted as trials; of a released run every row but the baseline counts."""
         return frozenset({Label.BASELINE}) if self.is_released_run else UNCOUNTED_LABELS
+
+    @property
+    def chain(self) -> str:
+        """Names the campaign's chain of events, also after its row is lost."""
+        return f"{self.slug}.{int(self.created_at.timestamp() * 1e6)}"
 
     @property
     def improvement(self) -> float | None:
@@ -309,7 +318,10 @@ class Measurement(models.Model):
 
 
 class Event(models.Model):
-    """One line of a campaign's ledger: numbered without gaps, chained by SHA-256 over canonical JSON."""
+    """One line of a campaign's ledger: numbered without gaps, chained by SHA-256 over canonical JSON.
+
+    redaction: only where an imported bundle withholds something: what (``withheld``), and the salts of the rest.
+    """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="events", db_index=False)
     seq = models.BigIntegerField()
@@ -318,6 +330,8 @@ class Event(models.Model):
     actor = models.CharField(max_length=150)
     trial = models.ForeignKey(Trial, null=True, on_delete=models.PROTECT, related_name="events")
     body = models.TextField()
+    salt = models.CharField(max_length=32, blank=True)
+    redaction = models.JSONField(null=True, blank=True)
     previous_sha256 = models.CharField(max_length=HASH_LENGTH, blank=True)
     sha256 = models.CharField(max_length=HASH_LENGTH)
 
@@ -331,6 +345,30 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.campaign_id}#{self.seq} {self.kind}"
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        payload: dict[str, Any] = json.loads(self.body)
+        return payload
+
+
+class SiteEvent(models.Model):
+    """One line of the site's own ledger: keys, exports, imports, log-ins. Chained as events of campaigns are."""
+
+    seq = models.BigIntegerField(unique=True)
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=24, choices=choices(SiteEventKind))
+    actor = models.CharField(max_length=150)
+    body = models.TextField()
+    salt = models.CharField(max_length=32)
+    previous_sha256 = models.CharField(max_length=HASH_LENGTH, blank=True)
+    sha256 = models.CharField(max_length=HASH_LENGTH)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["seq"]
+
+    def __str__(self) -> str:
+        return f"site#{self.seq} {self.kind}"
 
     @property
     def payload(self) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from trials import analytics, charts, diffview
+from trials.chain import chain_hash
 from trials.formatting import visible
 from trials.live import campaign_head, trial_row
 from trials.models import Event, Measurement, Trial
 from trials.services.blobs import get_blob, get_text
-from trials.services.events import chain_hash
 from trials.vocab import OPEN_TRIAL_STATES, Label
 
 LOG_CHARACTERS = 24_000
@@ -161,6 +161,8 @@ def events_of(trial: Trial) -> list[dict[str, Any]]:
                 trial=trial.number,
                 body=event.body,
                 previous=event.previous_sha256,
+                salt=event.salt,
+                redaction=event.redaction,
             ),
         }
         for event in rows

@@ -115,3 +115,16 @@ class EventKind(StrEnum):
     SEALED_MEASURED = "sealed_measured"
     TRACE_IMPORTED = "trace_imported"
     TRIAL_IMPORTED = "trial_imported"
+    RESTORE_ACCEPTED = "restore_accepted"
+
+
+class SiteEventKind(StrEnum):
+    """Lines of the site's own chain: what concerns no campaign, or leaves one as it is."""
+
+    FOUNDED = "founded"
+    KEY_ADOPTED = "key_adopted"
+    KEY_ROTATED = "key_rotated"
+    LOGGED_IN = "logged_in"
+    EXPORTED = "exported"
+    IMPORTED = "imported"
+    RESTORE_ACCEPTED = "restore_accepted"

@@ -9,12 +9,14 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from evaluators.services import judge_measured
+from tests.conftest import LEDGER
 from tests.factories import finish, make_campaign, order_of, record, run_trial, start, submit
+from trials.chain import chain_hash
 from trials.models import Blob, Campaign, Event, FrontierStep, Measurement, Rollup, Trial
 from trials.services import campaigns, leases, outcomes, submissions
 from trials.services.blobs import CorruptBlob, get_blob, get_tree, put_blob, put_tree
-from trials.services.events import chain_hash
-from trials.vocab import CampaignState, EvaluationState, EventKind, Label, TrialState
+from trials.services.events import append_site_event
+from trials.vocab import CampaignState, EvaluationState, EventKind, Label, SiteEventKind, TrialState
 
 pytestmark = pytest.mark.django_db
 
@@ -32,6 +34,7 @@ def chain_is_whole(campaign: Campaign) -> bool:
             trial=None if event.trial is None else event.trial.number,
             body=event.body,
             previous=previous,
+            salt=event.salt,
         )
         if (event.seq, event.previous_sha256, event.sha256) != (seq, previous, expected):
             return False
@@ -169,14 +172,26 @@ CHANGES = [
     "DELETE FROM trials_blob",
     "UPDATE trials_trial SET score = 0",
     "DELETE FROM trials_trial",
+    "UPDATE trials_siteevent SET actor = 'x'",
+    "DELETE FROM trials_siteevent",
 ]
 
 
 @pytest.mark.parametrize("statement", CHANGES)
 def test_the_database_refuses_to_change_the_ledger(statement: str) -> None:
     run_trial(make_campaign(), 2.0, parent=None)
+    append_site_event(SiteEventKind.LOGGED_IN, "ada", {})
+    for mode in ("origin", "replica"):
+        with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL session_replication_role = {mode}")
+            cursor.execute(statement)
+
+
+@pytest.mark.parametrize("table", LEDGER)
+def test_the_database_refuses_to_empty_the_ledger(table: str) -> None:
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(statement)
+        cursor.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_no_truncate")
+        cursor.execute(f"TRUNCATE {table} CASCADE")
 
 
 def test_blobs_are_stored_once_and_verified_on_read() -> None:

@@ -70,7 +70,7 @@ def create_campaign(plan: CampaignPlan, *, actor: str, user: User | None = None)
             score_name=plan.spec["score_name"],
             **values,
         )
-        append_event(campaign, EventKind.CAMPAIGN_LAUNCHED, actor, values)
+        append_event(campaign, EventKind.CAMPAIGN_LAUNCHED, actor, values | _launched(campaign))
         return campaign
 
     return under_free_slug(plan.name, write)
@@ -91,6 +91,17 @@ def under_free_slug(name: str, write: Callable[[str], Campaign]) -> Campaign:
             number += 1
 
 
+def _launched(campaign: Campaign) -> dict[str, Any]:
+    """What the first event says beside the plan."""
+    return {
+        "created_at": campaign.created_at.isoformat(),
+        "created_by": None if campaign.created_by is None else campaign.created_by.get_username(),
+        "spec_sha256": campaign.spec_sha256,
+        "direction": campaign.direction,
+        "score_name": campaign.score_name,
+    }
+
+
 _ALLOWED: dict[CampaignState, frozenset[CampaignState]] = {
     CampaignState.PAUSED: frozenset({CampaignState.RUNNING}),
     CampaignState.RUNNING: frozenset({CampaignState.PAUSED}),
@@ -105,6 +116,8 @@ _ALLOWED: dict[CampaignState, frozenset[CampaignState]] = {
 def change_state(campaign_id: int, to: CampaignState, *, actor: str, reason: str) -> Campaign:
     """Move a campaign to another state; stopping cancels what is in flight. Raises WrongState."""
     campaign: Campaign = Campaign.objects.locked(campaign_id)
+    if campaign.origin is not None:
+        raise WrongState(f"campaign {campaign.slug} was imported: its record is closed")
     if campaign.state not in _ALLOWED[to]:
         raise WrongState(f"campaign {campaign.slug} is {campaign.state}, so it cannot become {to}")
     before, campaign.state, campaign.state_reason = campaign.state, to, reason[:300]

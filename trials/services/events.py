@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from functools import partial
 from itertools import islice
 
@@ -11,36 +11,34 @@ from django.db import transaction
 from django.utils import timezone
 
 from trials import live
-from trials.canonical import dumps, sha256_of
-from trials.models import Campaign, Event, Trial
-from trials.vocab import EventKind
+from trials.canonical import dumps
+from trials.chain import chain_hash
+from trials.models import Campaign, Event, SiteEvent, Trial
+from trials.services import witness
+from trials.vocab import EventKind, SiteEventKind
+
+SALT_BYTES = 16
+_SITE_LOCK = 7_305_110  # one writer of the site's chain at a time: pg_advisory_xact_lock
 
 EVENTS_AT_ONCE = 2_000
 
 
-def chain_hash(*, seq: int, at: datetime, kind: str, actor: str, trial: int | None, body: str, previous: str) -> str:
-    """SHA-256 (hex) of one event; ``body`` is its canonical payload, ``previous`` the hash before it."""
-    return sha256_of(
-        {
-            "seq": seq,
-            "at": at.isoformat(),
-            "kind": kind,
-            "actor": actor,
-            "trial": trial,
-            "body": body,
-            "previous": previous,
-        }
-    )
+class Imported(RuntimeError):
+    """The campaign came from a bundle: its record is closed."""
 
 
 def append_event(
     campaign: Campaign, kind: EventKind, actor: str, payload: Mapping[str, object], trial: Trial | None = None
 ) -> Event:
-    """Add the next event of a locked campaign and save its counters. Must run inside the caller's transaction."""
+    """Add the next event of a locked campaign and save its counters. Must run inside the caller's transaction.
+
+    Raises Imported for a campaign that came from a bundle.
+    """
     event = _next_event(campaign, kind, actor, payload, trial)
     event.save(force_insert=True)
     campaign.save()
     transaction.on_commit(partial(live.publish_event, campaign, event, trial), robust=True)
+    transaction.on_commit(partial(_note, campaign.chain, event.seq, event.sha256), robust=True)
     return event
 
 
@@ -51,36 +49,69 @@ def append_imported(
     events = (_next_event(campaign, kind, actor, payload, trial) for payload, trial in entries)
     while batch := list(islice(events, EVENTS_AT_ONCE)):
         Event.objects.bulk_create(batch)
+    transaction.on_commit(partial(_note, campaign.chain, campaign.last_seq, campaign.head_sha256), robust=True)
 
 
 def _next_event(
     campaign: Campaign, kind: EventKind, actor: str, payload: Mapping[str, object], trial: Trial | None
 ) -> Event:
-    """The next link of the chain, not saved yet; the campaign's counters have moved on to it."""
+    """The next link of the chain, not saved yet; the campaign's counters have moved on to it. Raises Imported."""
+    if campaign.origin is not None:
+        raise Imported(f"campaign {campaign.slug} was imported: its record is closed")
+    event = _next(campaign.last_seq, campaign.head_sha256, kind, actor, payload, trial)
+    event.campaign, event.trial = campaign, trial
+    campaign.last_seq, campaign.head_sha256 = event.seq, event.sha256
+    return event
+
+
+def append_site_event(kind: SiteEventKind, actor: str, payload: Mapping[str, object]) -> SiteEvent:
+    """Add the next event of the site's own chain; its first event, ``founded``, is written before any other."""
+    with transaction.atomic():
+        with transaction.get_connection().cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_SITE_LOCK])
+        last = SiteEvent.objects.order_by("-seq").first()
+        if last is None and kind is not SiteEventKind.FOUNDED:
+            last = append_site_event(SiteEventKind.FOUNDED, "site", {})
+        found = _next(0 if last is None else last.seq, "" if last is None else last.sha256, kind, actor, payload, None)
+        fields = ("seq", "at", "kind", "actor", "body", "previous_sha256", "sha256", "salt")
+        event = SiteEvent(**{name: getattr(found, name) for name in fields})
+        event.save(force_insert=True)
+        transaction.on_commit(partial(_note, witness.SITE, event.seq, event.sha256), robust=True)
+    return event
+
+
+def site_id() -> str:
+    """What tells this record from every other: the hash of the first event of the site's chain."""
+    found = SiteEvent.objects.filter(seq=1).values_list("sha256", flat=True).first()
+    if found is None:
+        append_site_event(SiteEventKind.FOUNDED, "site", {})
+        found = SiteEvent.objects.values_list("sha256", flat=True).get(seq=1)
+    return str(found)
+
+
+def _note(chain: str, seq: int, sha256: str) -> None:
+    witness.note(site_id(), chain, seq, sha256)
+
+
+def _next(
+    last_seq: int,
+    head: str,
+    kind: EventKind | SiteEventKind,
+    actor: str,
+    payload: Mapping[str, object],
+    trial: Trial | None,
+) -> Event:
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("an event needs the transaction that changes the row")
-    body = dumps(payload)
-    at = timezone.now()
-    seq = campaign.last_seq + 1
-    event = Event(
-        campaign=campaign,
-        seq=seq,
+    body, at, salt, number = dumps(payload), timezone.now(), secrets.token_hex(SALT_BYTES), last_seq + 1
+    sha256 = chain_hash(
+        seq=number,
         at=at,
         kind=kind,
         actor=actor,
-        trial=trial,
+        trial=None if trial is None else trial.number,
         body=body,
-        previous_sha256=campaign.head_sha256,
-        sha256=chain_hash(
-            seq=seq,
-            at=at,
-            kind=kind,
-            actor=actor,
-            trial=None if trial is None else trial.number,
-            body=body,
-            previous=campaign.head_sha256,
-        ),
+        previous=head,
+        salt=salt,
     )
-    campaign.last_seq = seq
-    campaign.head_sha256 = event.sha256
-    return event
+    return Event(seq=number, at=at, kind=kind, actor=actor, body=body, salt=salt, previous_sha256=head, sha256=sha256)

@@ -34,7 +34,11 @@ def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
     if order is None:
         return None
     campaign: Campaign = Campaign.objects.locked(order.campaign_id)
-    if campaign.state not in (CampaignState.RUNNING, CampaignState.PAUSED, CampaignState.FINALISING):
+    if campaign.origin is not None or campaign.state not in (
+        CampaignState.RUNNING,
+        CampaignState.PAUSED,
+        CampaignState.FINALISING,
+    ):
         return None
     changed = Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.QUEUED).update(
         state=EvaluationState.RUNNING,
@@ -55,7 +59,12 @@ def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
         trial.state = TrialState.RUNNING
         trial.started_at = now
         trial.save(update_fields=["state", "started_at"])
-        payload = {"number": trial.number, "worker": worker, "attempt": evaluation.attempt}
+        payload = {
+            "number": trial.number,
+            "worker": worker,
+            "attempt": evaluation.attempt,
+            "started_at": now.isoformat(),
+        }
         append_event(campaign, EventKind.TRIAL_STARTED, worker, payload, trial)
     return evaluation
 

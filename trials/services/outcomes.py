@@ -194,7 +194,17 @@ def _payload(trial: Trial, measurement: Measurement) -> dict[str, Any]:
         "numbers": trial.numbers,
         "artifact_bytes": trial.artifact_bytes,
         "measurement": measurement.sha256,
+        "evaluator": measurement.record.get("evaluator_sha256", ""),
+        "excerpt": trial.excerpt,
+        "log": trial.log_id,
+        "isolation_level": trial.isolation_level,
+        **{name: _iso(getattr(trial, name)) for name in ("started_at", "measured_at", "finished_at")},
+        **{f"{name}_seconds": getattr(trial, f"{name}_seconds") for name in ("queue", "run", "eval", "log")},
     }
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
 
 
 def _trip_breaker(campaign: Campaign) -> None:
@@ -227,6 +237,7 @@ def record_sealed(evaluation_id: int) -> bool:
         "status": measurement.status,
         "score": measurement.score,
         "measurement": measurement.sha256,
+        "log": measurement.log_id,
     }
     if differs := _other_machine(measurement):
         payload["other_machine"] = differs
