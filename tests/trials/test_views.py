@@ -192,9 +192,12 @@ def test_isolation_below_l3_is_loud(browser: Client, campaign: Campaign) -> None
 
 def test_a_broken_hash_is_shown(browser: Client, campaign: Campaign) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")  # what somebody with the database's keys could do
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(
+            "ALTER TABLE trials_event DISABLE TRIGGER trials_event_append_only"
+        )  # what somebody who owns the tables could do
         cursor.execute("UPDATE trials_event SET actor = 'somebody else' WHERE kind = 'trial_finished'")
-        cursor.execute("SET session_replication_role = DEFAULT")
+        cursor.execute("ALTER TABLE trials_event ENABLE ALWAYS TRIGGER trials_event_append_only")
     assert "✕ altered" in page(browser, campaign.get_absolute_url() + "trials/0/")
 
 
