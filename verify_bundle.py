@@ -242,6 +242,8 @@ class Container:
             raise BadBundle("is missing")
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
             raise BadBundle("is compressed or encrypted, expected stored bytes")
+        if not 0 <= member.header_offset < 2**62 or not 0 <= member.file_size < 2**62:
+            raise BadBundle("lies outside of the file")
         header = os.pread(self.stream.fileno(), _LOCAL.size, member.header_offset)
         if len(header) < _LOCAL.size or header[:4] != b"PK\3\4":
             raise BadBundle("has no header where the directory says")
@@ -1068,12 +1070,15 @@ def check_container(bundle: Container, findings: Findings) -> dict[str, str]:
     if len(bundle.members) > MOST_MEMBERS:
         raise BadBundle(f"{bundle.path}: {len(bundle.members)} members, expected {MOST_MEMBERS} at most")
     descriptor = bundle.stream.fileno()
-    for member in bundle.members:
-        name = member.filename
+    names = [member.filename for member in bundle.members]
+    for name in names:
         if why := check_name(name):
             findings.fail(name[:80], f"has {why} as its name")
+    for name in {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ():
+        findings.fail(name[:80], "is there twice")
+    for member in bundle.members:
+        name = member.filename
         if name in digests:
-            findings.fail(name, "is there twice")
             continue
         try:
             stream = bundle.open(name)

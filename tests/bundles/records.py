@@ -71,7 +71,7 @@ def small_record(**changes: Any) -> Campaign:
         assert leases.post_measurement(order.pk, claimed.attempt, body, b"sealed log")
         assert outcomes.record_sealed(order.pk)
     assert leases.post_measurement(cut_short.pk, cut_short.attempt, record(2.1), b"")
-    campaigns.change_state(campaign.pk, CampaignState.FINISHED, actor="ada", reason="finished by ada")
+    campaigns.change_state(campaign.pk, CampaignState.FINISHED, actor="lovelace", reason="finished by lovelace")
     return Campaign.objects.get(pk=campaign.pk)
 
 
