@@ -362,11 +362,8 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         return int(value)
-    if type(value) is int and abs(value) > 2**53:
-        try:
-            return float(value)
-        except OverflowError:
-            return value
+    if type(value) is int and 2**53 < abs(value) < 2**1023:
+        return float(value)
     return value
 
 
@@ -572,7 +569,8 @@ class Replay:
         self.rows = Table("<32s32sd?")  # digest of the finished row, source, score (nan: none), there
         self.launched: Row = {}
         self.state, self.state_reason = "", ""
-        self.seq, self.head, self.last_number = 0, "", -1
+        self.seq, self.head, self.last_number, self.submitted = 0, "", -1, 0
+        self.released = False  # a run of another system, which was imported from its own files
         self.trials = self.keeps = 0
         self.best: tuple[int, float] | None = None
         self.frontier: list[tuple[int, float]] = []
@@ -622,10 +620,16 @@ class Replay:
     def _apply(self, event: Row) -> None:
         kind, payload = event["kind"], event["body"]
         if kind == "campaign_launched":
-            if self.launched:
-                raise ValueError("a second launch")
+            self._once()
             self.launched = {name: _BLANK[name] for name in event.get("withheld", {}) if name in _BLANK} | payload
             self.state = "running"
+        elif kind == "trace_imported":
+            self._once()
+            spec = payload["spec"]
+            self.launched = payload | {name: spec[name] for name in ("direction", "score_name")}
+            self.state, self.state_reason, self.released = "finished", "imported: a released run", True
+        elif kind == "trial_imported":
+            self._released(event)
         elif kind == "campaign_state":
             if payload["from"] != self.state:
                 self.findings.fail("events.jsonl", f"event {event['seq']}: was {self.state}, not {payload['from']}")
@@ -642,6 +646,25 @@ class Replay:
         if "measurement" in payload and kind != "trial_finished":
             self.measurements.take(self._number(event), payload)
 
+    def _once(self) -> None:
+        if self.launched:
+            raise ValueError("a second launch")
+
+    def _released(self, event: Row) -> None:
+        """A row of a released run: nobody measured it here; its label is what that run says, its best follows."""
+        number, payload = self._number(event), event["body"]
+        if number <= self.last_number:
+            self.findings.fail("events.jsonl", f"trial {number} comes after {self.last_number}", number)
+        self.last_number, self.submitted = number, self.submitted + 1
+        label, score = payload["label"], payload["score"]
+        self.findings.count("labels taken as recorded")
+        self.trials += label != "baseline"
+        self.keeps += label == "keep"
+        if score is not None and (label == "baseline" or (label == "keep" and self._expected(score) == "keep")):
+            self.best = (number, score)
+            self.frontier.append((number, score))
+        self.rows.put(number, bytes.fromhex(payload["row"]), bytes(32), math.nan if score is None else score, True)
+
     @staticmethod
     def _number(event: Row) -> int:
         number = event["body"]["number"]
@@ -653,7 +676,7 @@ class Replay:
         number, payload = self._number(event), event["body"]
         if number != self.last_number + 1:
             self.findings.fail("events.jsonl", f"trial {self.last_number + 1} is expected, {number} is there", number)
-        self.last_number = number
+        self.last_number, self.submitted = number, self.submitted + 1
         parent = payload["parent"]
         if parent is not None:
             found = self.rows.get(parent) if 0 <= parent < number else None
@@ -794,25 +817,27 @@ class Tables:
     def _trials(self) -> None:
         results = self._results()
         wrong: dict[int, Row] = {}
-        expected = 0
-        for expected, line in enumerate(self.bundle.lines("trials.jsonl")):
+        before = -1
+        for line in self.bundle.lines("trials.jsonl"):
             self.findings.count("trials")
             try:
                 row = json.loads(line)
-                there = self.replay.rows.get(expected)
-                if row["number"] != expected or there is None or not there[3] or row_digest(row) != there[0]:
-                    wrong[expected] = row
+                number = row["number"]
+                there = self.replay.rows.get(number)
+                if number <= before or there is None or not there[3] or row_digest(row) != there[0]:
+                    wrong[number] = row
+                before = number
                 if row["state"] == "finished":
                     self._result(next(results, None), row)
-            except (ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
-                self.findings.fail("trials.jsonl", f"cannot be read: {type(error).__name__}", expected)
+            except (ValueError, KeyError, TypeError, RecursionError, struct.error, OSError, OverflowError) as error:
+                self.findings.fail("trials.jsonl", f"cannot be read: {type(error).__name__}", before + 1)
             if len(wrong) > MOST_FAILURES:
                 break
         else:
             rows = self.findings.checked.get("trials", 0)
-            if rows != self.replay.last_number + 1:
-                what = f"{rows} trials, {self.replay.last_number + 1} were submitted"
-                self.findings.fail("trials.jsonl", what, min(rows, self.replay.last_number))
+            if rows != self.replay.submitted:
+                what = f"{rows} trials, {self.replay.submitted} were submitted"
+                self.findings.fail("trials.jsonl", what, min(before + 1, self.replay.last_number))
             if next(results, None) is not None:
                 self.findings.fail("results.tsv", "has more rows than there are finished trials")
         self._explain(wrong)
@@ -861,7 +886,8 @@ class Tables:
     def _campaign(self) -> None:
         found, replay = json.loads(self.bundle.read("campaign.json")), self.replay
         best = replay.best
-        derived: Row = {name: replay.launched[name] for name in _PLAN} | {
+        plan = _PLAN if not replay.released else ("name", "spec", "roles", "lineage", "keep_rule", "environment")
+        derived: Row = {name: replay.launched[name] for name in plan} | {
             "state": replay.state,
             "state_reason": replay.state_reason,
             "last_seq": replay.seq,
@@ -877,7 +903,7 @@ class Tables:
             if plain(found.get(name)) != plain(value):
                 number = found.get("best_trial") if name.startswith("best") else None
                 self.findings.fail("campaign.json", f"{name} does not follow from the events", number)
-        if sha256_of(replay.launched["spec"]) != replay.launched["spec_sha256"]:
+        if sha256_of(replay.launched["spec"]) != found["spec_sha256"]:
             self.findings.fail("campaign.json", "the specification does not have its hash")
 
     def _frontier(self) -> None:
@@ -933,6 +959,8 @@ class Blobs:
         for member, table in self.schema.items():
             for _, sha256, is_tree in self._references(member, table):
                 (trees if is_tree else named).add(bytes.fromhex(sha256))
+        for sha256 in released_files(json.loads(self.bundle.read("campaign.json"))["spec"]):
+            named.add(bytes.fromhex(sha256))
         bad: set[str] = set()
         there = tempfile.TemporaryFile()
         wanted = iter(trees)
@@ -1044,6 +1072,11 @@ class Blobs:
                     blamed.add(one)
         for one in bad - blamed:
             self.findings.fail("blobs", f"blob {one[:12]} is missing")
+
+
+def released_files(spec: Row) -> list[str]:
+    """Hashes of the files that a released run came in; none for a campaign that ran here."""
+    return [file["sha256"] for _, file in sorted(spec.get("trace", {}).get("files", {}).items())]
 
 
 def _unique(digests: Iterable[bytes]) -> Iterator[bytes]:

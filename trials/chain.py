@@ -15,6 +15,7 @@ from typing import Any
 from trials.canonical import dumps, sha256_of
 
 ACTOR = "@actor"
+_EXACT, _FINITE = 2**53, 2**1023  # integers that a float has exactly, integers that it has at all
 #: Top-level fields of a payload that enter the chain as salted hashes.
 WITHHOLDABLE = frozenset(
     {
@@ -31,6 +32,32 @@ WITHHOLDABLE = frozenset(
         "username",
     }
 )
+
+
+#: Columns of a trial's row that follow from its events.
+BOUND = (
+    "number", "role", "parent", "depth", "hypothesis", "expected_delta", "proposal", "surface", "source", "diff",
+    "lineage_view", "seed", "submitted_at", "state", "label", "reason", "score", "delta_vs_best", "delta_vs_parent",
+    "numbers", "artifact_bytes", "excerpt", "log", "isolation_level", "started_at", "measured_at", "finished_at",
+    "queue_seconds", "run_seconds", "eval_seconds", "log_seconds",
+)  # fmt: skip
+
+
+def row_sha256(row: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a trial's row as JSON, however a database writes its numbers: 1.0 is 1."""
+    return sha256_of(_plain({name: row[name] for name in BOUND}))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
+        return int(value)
+    if type(value) is int and _EXACT < abs(value) < _FINITE:
+        return float(value)
+    return value
 
 
 def field_salt(salt: str, name: str) -> str:

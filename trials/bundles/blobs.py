@@ -10,6 +10,7 @@ from itertools import chain
 
 from django.db import connection
 
+import verify_bundle
 from trials.bundles.container import ZipWriter
 from trials.bundles.redaction import COLUMNS, NO_BLOB, WITHHELD_ALWAYS, Redaction
 from trials.bundles.tables import tables
@@ -74,6 +75,10 @@ def _collect(campaign: Campaign, redaction: Redaction) -> None:
                 found = table.model._default_manager.filter(**{table.campaign: campaign, f"{field}__isnull": False})
                 sql, values = found.order_by().values_list(field).query.sql_with_params()
                 cursor.execute(f"INSERT INTO bundle_blobs {sql} ON CONFLICT DO NOTHING", values)
+        cursor.execute(
+            "INSERT INTO bundle_blobs SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
+            [verify_bundle.released_files(campaign.spec)],
+        )
         cursor.execute("DELETE FROM bundle_blobs WHERE sha256 = ANY(%s)", [list(redaction.blobs)])
     if not redaction.has("sources"):
         _collect_files(campaign, redaction)

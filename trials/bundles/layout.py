@@ -22,6 +22,7 @@ MOST_SNAPSHOT_FILES = 1_000
 LEADERS, CHAIN, CHILDREN, NEWEST = 20, 60, 40, 30
 PATH_LENGTH = 64
 BATCH = 1_000
+_ABSENT = -2  # a number that no trial has: released runs leave some out
 _LEFT = ["exp_id", "timestamp", "specialist", "parent_exp", "baseline_exp", "domain", "hypothesis", "expected_delta"]
 _RIGHT = ["delta_vs_best", "artifact_bytes", "train_s", "eval_s", "total_s", "job_name", "snapshot_path", "notes"]
 _SHOWN = (
@@ -129,7 +130,7 @@ def _fill_best_before(campaign: Campaign, best_before: array[int]) -> None:
 
 def _tree(campaign: Campaign, redaction: Redaction) -> Iterator[str]:
     """All trials, each after its parent, siblings by number. A path names at most PATH_LENGTH ancestors."""
-    parents = array("i", [-1]) * (campaign.last_number + 1)
+    parents = array("i", [_ABSENT]) * (campaign.last_number + 1)
     pairs = Trial.objects.of(campaign.pk).order_by("number").values_list("number", "parent__number")
     for number, parent in pairs.iterator(BATCH):
         parents[number] = -1 if parent is None else parent
@@ -162,6 +163,8 @@ def _preorder(parents: array[int]) -> array[int]:
     roots: list[int] = []
     for number in range(count - 1, -1, -1):
         parent = parents[number]
+        if parent == _ABSENT:
+            continue
         if parent < 0:
             roots.append(number)
         else:

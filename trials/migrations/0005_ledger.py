@@ -99,6 +99,8 @@ class Migration(migrations.Migration):
                     ("trial_retried", "trial retried"),
                     ("trial_finished", "trial finished"),
                     ("sealed_measured", "sealed measured"),
+                    ("trace_imported", "trace imported"),
+                    ("trial_imported", "trial imported"),
                     ("restore_accepted", "restore accepted"),
                 ],
                 max_length=24,

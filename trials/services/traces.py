@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
 
 from trials import ancestry, sketch
 from trials.canonical import sha256_of
+from trials.chain import BOUND, row_sha256
 from trials.models import Campaign, FrontierStep, Rollup, Trial
 from trials.services.blobs import put_blob, put_tree
 from trials.services.campaigns import under_free_slug
@@ -24,6 +26,7 @@ from trials.vocab import SCORED_LABELS, CampaignState, EventKind, KeepRule, Labe
 ACTOR = "import"
 ROWS_AT_ONCE = 1_000
 TOLD_IN_EVENT = 200
+UNKNOWN = ("diff", "lineage_view", "log")  # blobs that no released run has
 
 
 @dataclass
@@ -56,7 +59,7 @@ def _write(trace: Trace, name: str, slug: str, lineage: str, say: Callable[[str]
         rows = trace.rows[start : start + ROWS_AT_ONCE]
         trials = Trial.objects.bulk_create([_trial(campaign, trace, row, writing) for row in rows])
         index_hypotheses(trials)
-        payloads = ({"line": row.line, "number": row.number, "cells": dict(row.cells)} for row in rows)
+        payloads = (_payload(row, trial) for row, trial in zip(rows, trials, strict=True))
         append_imported(campaign, EventKind.TRIAL_IMPORTED, ACTOR, zip(payloads, trials, strict=True))
         say(f"{start + len(rows)} of {len(trace.rows)} trials written")
     _count(campaign, trace)
@@ -131,6 +134,21 @@ def _told(trace: Trace, campaign: Campaign, files: Mapping[str, Any]) -> dict[st
         "warnings": len(trace.warnings),
         "first_repaired": list(trace.repaired[:TOLD_IN_EVENT]),
         "first_warnings": list(trace.warnings[:TOLD_IN_EVENT]),
+    }
+
+
+def _payload(row: Row, trial: Trial) -> dict[str, Any]:
+    """The row as it was written, and the hash of what it became."""
+    values = {name: getattr(trial, name) for name in BOUND if name not in ("parent", "source", *UNKNOWN)}
+    values |= dict.fromkeys(UNKNOWN) | {"parent": row.parent, "source": trial.source_id}
+    became = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+    return {
+        "line": row.line,
+        "number": row.number,
+        "cells": dict(row.cells),
+        "label": trial.label,
+        "score": trial.score,
+        "row": row_sha256(became),
     }
 
 
