@@ -16,9 +16,10 @@ from evaluators.announce import WANTED_LEVEL, capability, worker_name
 from evaluators.contract import Cancelled, HarnessFault, Measurement, Progress
 from evaluators.recording import as_record
 from evaluators.registry import get_environment
-from trials.models import Campaign, Evaluation, Worker
+from trials.models import Campaign, Evaluation
 from trials.services import leases, outcomes
 from trials.services.blobs import get_tree
+from trials.site_models import Worker
 from trials.vocab import EvaluationState, Label, Purpose
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from django.db import models
 
 from specialists.rosters import Role, Roster
 from specialists.vocab import SessionState
-from trials.models import Blob, Campaign, Trial, choices
+from trials.fields import choices
+from trials.models import Blob, Campaign, Trial
 
 
 class Session(models.Model):

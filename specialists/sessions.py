@@ -60,16 +60,23 @@ def close(
     running = Session.objects.filter(pk=session.pk, worker=session.worker, state=SessionState.RUNNING)
     note = note[:NOTE_LENGTH].replace("\0", " ")
     stored = put_blob(transcript.encode()) if transcript else None
+    shown = put_blob(view.encode())
     changed = running.update(
         state=state,
         note=note,
         trial=trial,
         ended_at=timezone.now(),
-        lineage_view_id=put_blob(view.encode()),
+        lineage_view_id=shown,
         transcript_id=stored,
     )
     if changed:
-        payload = {"session": session.number, "role": session.role, "state": state, "note": note}
+        payload = {
+            "session": session.number,
+            "role": session.role,
+            "state": state,
+            "note": note,
+            "lineage_view": shown,
+        }
         if stored is not None:
             payload["transcript"] = stored
         append_event(campaign, EventKind.SESSION_ENDED, f"{campaign.proposer}:{session.role}", payload, trial)

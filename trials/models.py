@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 
+from trials.fields import HASH_LENGTH, choices
 from trials.hypotheses import HypothesisKey  # noqa: F401 - a model of this app
 from trials.querysets import (
     GAINED,
@@ -22,6 +23,7 @@ from trials.querysets import (
     RollupQuerySet,
     TrialQuerySet,
 )
+from trials.site_models import SiteEvent, Worker  # noqa: F401 - models of this app
 from trials.sketch import FAILURE_LENGTH
 from trials.vocab import (
     UNCOUNTED_LABELS,
@@ -34,16 +36,9 @@ from trials.vocab import (
     Label,
     LineagePolicy,
     Purpose,
-    SiteEventKind,
     TrialState,
 )
 from trials.worker_models import Worker as Worker  # noqa: PLC0414 - a model of this app
-
-HASH_LENGTH = 64
-
-
-def choices(enum: Any) -> list[tuple[str, str]]:
-    return [(member.value, member.value.replace("_", " ")) for member in enum]
 
 
 class Blob(models.Model):
@@ -345,30 +340,6 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.campaign_id}#{self.seq} {self.kind}"
-
-    @property
-    def payload(self) -> dict[str, Any]:
-        payload: dict[str, Any] = json.loads(self.body)
-        return payload
-
-
-class SiteEvent(models.Model):
-    """One line of the site's own ledger: keys, exports, imports, log-ins. Chained as events of campaigns are."""
-
-    seq = models.BigIntegerField(unique=True)
-    at = models.DateTimeField()
-    kind = models.CharField(max_length=24, choices=choices(SiteEventKind))
-    actor = models.CharField(max_length=150)
-    body = models.TextField()
-    salt = models.CharField(max_length=32)
-    previous_sha256 = models.CharField(max_length=HASH_LENGTH, blank=True)
-    sha256 = models.CharField(max_length=HASH_LENGTH)
-
-    class Meta:
-        ordering: ClassVar[list[str]] = ["seq"]
-
-    def __str__(self) -> str:
-        return f"site#{self.seq} {self.kind}"
 
     @property
     def payload(self) -> dict[str, Any]:

@@ -18,11 +18,12 @@ from tests.bundles import tampering
 from tests.bundles.records import exported, small_record
 from tests.bundles.tampering import Members, lines, replace
 from trials.bundles.container import ZipWriter
-from trials.models import Campaign, Event, FrontierStep, Measurement, Rollup, SiteEvent, Trial
+from trials.models import Campaign, Event, FrontierStep, Measurement, Rollup, Trial
 from trials.querysets import EvaluationQuerySet
 from trials.services import campaigns
 from trials.services.imports import Refused, import_bundle
 from trials.services.keys import adopt_key
+from trials.site_models import SiteEvent
 from trials.vocab import CampaignState
 
 pytestmark = pytest.mark.django_db

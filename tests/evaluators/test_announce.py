@@ -13,8 +13,9 @@ from evaluators.announce import Announcer, capability, worker_name
 from evaluators.sandbox.reach import FORCE
 from tests.factories import make_campaign, submit
 from trials.analytics import phases
-from trials.models import Campaign, Evaluation, Worker
+from trials.models import Campaign, Evaluation
 from trials.services import workers
+from trials.site_models import Worker
 
 SOON = 30.0
 

@@ -24,8 +24,9 @@ from tests.evaluators.golf import GOLF, SMOKE, START
 from tests.evaluators.nvidia import H200, T4, holder, install, lines
 from tests.factories import SPEC, finish, make_campaign, order_of, record, start, submit
 from trials.analytics import phases
-from trials.models import Campaign, Evaluation, Event, Worker
+from trials.models import Campaign, Evaluation, Event
 from trials.services import leases, outcomes, submissions, workers
+from trials.site_models import Worker
 from trials.vocab import VALID, EventKind, Purpose
 
 CUDA: dict[str, Any] = {**SPEC, "profile": {**SPEC["profile"], "device": "cuda"}}

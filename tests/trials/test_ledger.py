@@ -21,10 +21,11 @@ from django.test import Client
 from tests.conftest import ROOT, process_environment
 from tests.factories import make_campaign, run_trial, submit
 from trials.chain import ACTOR, WITHHOLDABLE, chain_hash, commitments, field_salt
-from trials.models import Campaign, Event, SiteEvent
+from trials.models import Campaign, Event
 from trials.services import restores, witness
 from trials.services.events import Imported, append_event, append_site_event, site_id
 from trials.services.keys import adopt_key, key_on_record, rotate_key
+from trials.site_models import SiteEvent
 from trials.vocab import EventKind, SiteEventKind
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 600, UTC)

@@ -35,42 +35,49 @@ ABOUT = {
 def write(campaign: Campaign, writer: ZipWriter, row: dict[str, Any]) -> None:
     """Describe all members that are written so far."""
     files = [_file(member) for member in writer.members]
-    first = Event.objects.filter(campaign=campaign).order_by("seq").values_list("at", flat=True).first()
-    last = Event.objects.filter(campaign=campaign).order_by("-seq").values_list("at", flat=True).first()
-    published = "" if last is None else last.isoformat()
-    licences = campaign.spec.get("licences", {})
-    graph: list[dict[str, Any]] = [
-        {
-            "@id": "ro-crate-metadata.json",
-            "@type": "CreativeWork",
-            "about": {"@id": "./"},
-            "conformsTo": {"@id": SPECIFICATION},
-        },
-        {
-            "@id": "./",
-            "@type": "Dataset",
-            "name": row["name"],
-            "description": f"Audit bundle of a search over {campaign.environment}, profile {campaign.profile}: "
-            "every trial with its source, its measurements and its events.",
-            "identifier": f"sha256:{campaign.head_sha256}",
-            "datePublished": published,
-            "license": {"@id": "#licence-trace"},
-            "hasPart": [{"@id": item["@id"]} for item in files],
-            "mentions": {"@id": "#campaign"},
-            "prov:wasGeneratedBy": {"@id": "#campaign"},
-        },
-        {
-            "@id": "#campaign",
-            "@type": ["CreateAction", "prov:Activity"],
-            "name": row["name"],
-            "startTime": "" if first is None else first.isoformat(),
-            "endTime": published,
-            "instrument": {"@id": "#evaluator"},
-            "agent": {"@id": "#proposer"},
-            "result": {"@id": "./"},
-            "prov:used": {"@id": "spec.json"},
-            "prov:wasAssociatedWith": [{"@id": "#proposer"}, {"@id": "#evaluator"}],
-        },
+    times = Event.objects.filter(campaign=campaign).order_by("seq").values_list("at", flat=True)
+    first, last = times.first(), times.last()
+    begun, ended = ("" if at is None else at.isoformat() for at in (first, last))
+    descriptor = {
+        "@id": "ro-crate-metadata.json",
+        "@type": "CreativeWork",
+        "about": {"@id": "./"},
+        "conformsTo": {"@id": SPECIFICATION},
+    }
+    root = {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": row["name"],
+        "description": f"Audit bundle of a search over {campaign.environment}, profile {campaign.profile}: "
+        "every trial with its source, its measurements and its events.",
+        "identifier": f"sha256:{campaign.head_sha256}",
+        "datePublished": ended,
+        "license": {"@id": "#licence-trace"},
+        "hasPart": [{"@id": item["@id"]} for item in files],
+        "mentions": {"@id": "#campaign"},
+        "prov:wasGeneratedBy": {"@id": "#campaign"},
+    }
+    activity = {
+        "@id": "#campaign",
+        "@type": ["CreateAction", "prov:Activity"],
+        "name": row["name"],
+        "startTime": begun,
+        "endTime": ended,
+        "instrument": {"@id": "#evaluator"},
+        "agent": {"@id": "#proposer"},
+        "result": {"@id": "./"},
+        "prov:used": {"@id": "spec.json"},
+        "prov:wasAssociatedWith": [{"@id": "#proposer"}, {"@id": "#evaluator"}],
+    }
+    context = [f"{SPECIFICATION}/context", {"prov": "http://www.w3.org/ns/prov#"}]
+    graph = [descriptor, root, activity, *_agents(campaign), *_licences(campaign), *files]
+    document = {"@context": context, "@graph": graph}
+    writer.add("ro-crate-metadata.json", json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def _agents(campaign: Campaign) -> list[dict[str, Any]]:
+    """Who proposed, and who measured."""
+    return [
         {
             "@id": "#proposer",
             "@type": ["SoftwareApplication", "prov:SoftwareAgent"],
@@ -82,20 +89,20 @@ def write(campaign: Campaign, writer: ZipWriter, row: dict[str, Any]) -> None:
             "name": f"evaluator of {campaign.environment}",
             "description": "Its code's hash, and the machine's fingerprint, are in every measurement.",
         },
-        *(
-            {
-                "@id": f"#licence-{what}",
-                "@type": "CreativeWork",
-                "name": licences.get(what, "not stated"),
-                "description": f"Licence of the {what}",
-            }
-            for what in ("data", "recipe", "trace")
-        ),
-        *files,
     ]
-    context = [f"{SPECIFICATION}/context", {"prov": "http://www.w3.org/ns/prov#"}]
-    document = {"@context": context, "@graph": graph}
-    writer.add("ro-crate-metadata.json", json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def _licences(campaign: Campaign) -> list[dict[str, Any]]:
+    stated = campaign.spec.get("licences", {})
+    return [
+        {
+            "@id": f"#licence-{what}",
+            "@type": "CreativeWork",
+            "name": stated.get(what, "not stated"),
+            "description": f"Licence of the {what}",
+        }
+        for what in ("data", "recipe", "trace")
+    ]
 
 
 def _file(member: Member) -> dict[str, Any]:

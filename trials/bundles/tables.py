@@ -17,6 +17,7 @@ from typing import Any
 from django.apps import apps
 from django.db import models
 
+from trials.hypotheses import HypothesisKey
 from trials.models import Blob, Campaign, Event, FrontierStep, Measurement, Trial
 
 CHUNK = 1_000
@@ -25,6 +26,8 @@ DEEPEST = 4  # steps from a row to its campaign
 JSON_TEXT = {(Event, "body"), (Measurement, "body")}
 #: Columns that the bundle does not need: what an import finds again.
 DERIVED = {(Measurement, "evaluation"), (Event, "redaction"), (Event, "salt")}
+#: Search indexes, which an import builds anew.
+INDEXES: frozenset[type[models.Model]] = frozenset({HypothesisKey})
 MEMBERS: dict[type[models.Model], str] = {FrontierStep: "frontier"}
 Model = type[models.Model]
 
@@ -112,7 +115,7 @@ def tables() -> tuple[Table, ...]:
             if near and model not in ways:
                 field = min(near, key=lambda one: reached[one.remote_field.model].count("__"))
                 ways[model] = f"{field.name}__{reached[field.remote_field.model]}".removesuffix("__")
-    found = [_table(model, way) for model, way in ways.items() if model not in (Campaign, Event)]
+    found = [_table(model, way) for model, way in ways.items() if model not in {Campaign, Event, *INDEXES}]
     return tuple(_in_order(found))
 
 

@@ -13,8 +13,9 @@ from django.utils import timezone
 from trials import live
 from trials.canonical import dumps
 from trials.chain import chain_hash
-from trials.models import Campaign, Event, SiteEvent, Trial
+from trials.models import Campaign, Event, Trial
 from trials.services import witness
+from trials.site_models import SiteEvent
 from trials.vocab import EventKind, SiteEventKind
 
 SALT_BYTES = 16

@@ -22,6 +22,7 @@ from trials.bundles.tables import CAMPAIGN_OMITS, JSON_TEXT, Column, Model, Tabl
 from trials.canonical import dumps
 from trials.models import Blob, Campaign, Evaluation, Event, Measurement, Trial
 from trials.services.events import append_site_event
+from trials.services.submissions import index_hypotheses
 from trials.vocab import SiteEventKind
 from verify_bundle import BadBundle, Container
 
@@ -200,6 +201,8 @@ class _Import:
                 values["evaluation_id"] = orders[row["trial"], row["purpose"], row["split"], row["seed"]]
             made.append(table.model(**values))
         table.model._default_manager.bulk_create(made)
+        if table.model is Trial:
+            index_hypotheses([row for row in made if isinstance(row, Trial)])
 
     def _events(self, campaign: Campaign) -> int:
         done = 0

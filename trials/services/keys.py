@@ -11,8 +11,8 @@ from django.db import transaction
 
 from trials.bundles.signing import Signer, site_signer
 from trials.canonical import dumps
-from trials.models import SiteEvent
 from trials.services.events import append_site_event
+from trials.site_models import SiteEvent
 from trials.vocab import SiteEventKind
 
 _KINDS = (SiteEventKind.KEY_ADOPTED, SiteEventKind.KEY_ROTATED)

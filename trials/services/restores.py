@@ -7,9 +7,10 @@ from functools import partial
 
 from django.db import transaction
 
-from trials.models import Campaign, Event, SiteEvent
+from trials.models import Campaign, Event
 from trials.services import witness
 from trials.services.events import append_event, append_site_event, site_id
+from trials.site_models import SiteEvent
 from trials.vocab import EventKind, SiteEventKind
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from trials.models import Worker
+from trials.site_models import Worker
 
 KEPT = timedelta(days=1)
 

@@ -35,7 +35,7 @@ BACKWARD = (
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("trials", "0004_traces"),
+        ("trials", "0005_lineage_at_scale"),
     ]
 
     operations = [
