@@ -886,7 +886,9 @@ class Tables:
     def _campaign(self) -> None:
         found, replay = json.loads(self.bundle.read("campaign.json")), self.replay
         best = replay.best
-        plan = _PLAN if not replay.released else ("name", "spec", "roles", "lineage", "keep_rule", "environment")
+        plan = {name for name in replay.launched if name in found and name not in ("trials", "files")}
+        if missing := sorted(set(() if replay.released else _PLAN) - plan):
+            raise ValueError(f"the launch or the row has no {missing[0]}")
         derived: Row = {name: replay.launched[name] for name in plan} | {
             "state": replay.state,
             "state_reason": replay.state_reason,

@@ -19,8 +19,8 @@ from evaluators.registry import get_environment
 from trials.models import Campaign, Evaluation
 from trials.services import leases, outcomes
 from trials.services.blobs import get_tree
-from trials.site_models import Worker
 from trials.vocab import EvaluationState, Label, Purpose
+from trials.worker_models import Worker
 
 logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 2.0

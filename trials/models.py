@@ -23,7 +23,7 @@ from trials.querysets import (
     RollupQuerySet,
     TrialQuerySet,
 )
-from trials.site_models import SiteEvent, Worker  # noqa: F401 - models of this app
+from trials.site_models import SiteEvent  # noqa: F401 - a model of this app
 from trials.sketch import FAILURE_LENGTH
 from trials.vocab import (
     UNCOUNTED_LABELS,
@@ -102,7 +102,7 @@ class Campaign(models.Model):
     last_recorded_at = models.DateTimeField(null=True, blank=True)
 
     # Only of a campaign that came from a bundle: what its own site called it, and the head as that site signed it.
-    origin = models.JSONField(null=True, blank=True)
+    bundle = models.JSONField(null=True, blank=True)
 
     objects = CampaignQuerySet.as_manager()
 

@@ -51,7 +51,7 @@ SELECT number FROM walk WHERE depth <= %(above)s OR depth >= %(below)s ORDER BY 
 class CampaignQuerySet(models.QuerySet[Any]):
     def live(self) -> Self:
         """Campaigns of this site that still hold slots or will ask for more."""
-        return self.filter(state__in=LIVE_CAMPAIGN_STATES, origin__isnull=True)
+        return self.filter(state__in=LIVE_CAMPAIGN_STATES, bundle__isnull=True)
 
     def locked(self, pk: int) -> Any:
         """The campaign row, locked until the end of the transaction: every numbered write goes through this lock."""
@@ -113,7 +113,7 @@ class TrialQuerySet(models.QuerySet[Any]):
 class EvaluationQuerySet(models.QuerySet[Any]):
     def expired(self, now: datetime) -> Self:
         """Orders of this site's campaigns whose worker has fallen silent."""
-        return self.filter(state=EvaluationState.RUNNING, lease_expires_at__lt=now, campaign__origin__isnull=True)
+        return self.filter(state=EvaluationState.RUNNING, lease_expires_at__lt=now, campaign__bundle__isnull=True)
 
     def in_flight(self) -> Self:
         return self.filter(state__in=[EvaluationState.QUEUED, EvaluationState.RUNNING])

@@ -53,7 +53,7 @@ def test_every_row_comes_back(tmp_path: Path) -> None:
             ours, theirs = (sorted(rows, key=lambda row: (row["created_at"], row["sha256"])) for rows in (ours, theirs))
         assert ours == theirs, model
     assert copy.best_trial is not None and copy.best_trial.number == 5
-    assert copy.origin is not None and copy.origin["slug"] == "golf"
+    assert copy.bundle is not None and copy.bundle["slug"] == "golf"
     event = SiteEvent.objects.latest("seq")
     assert (event.kind, event.payload["campaign"], event.payload["head"]) == (
         "imported",

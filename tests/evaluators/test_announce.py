@@ -15,7 +15,7 @@ from tests.factories import make_campaign, submit
 from trials.analytics import phases
 from trials.models import Campaign, Evaluation
 from trials.services import workers
-from trials.site_models import Worker
+from trials.worker_models import Worker
 
 SOON = 30.0
 

@@ -26,8 +26,8 @@ from tests.factories import SPEC, finish, make_campaign, order_of, record, start
 from trials.analytics import phases
 from trials.models import Campaign, Evaluation, Event
 from trials.services import leases, outcomes, submissions, workers
-from trials.site_models import Worker
 from trials.vocab import VALID, EventKind, Purpose
+from trials.worker_models import Worker
 
 CUDA: dict[str, Any] = {**SPEC, "profile": {**SPEC["profile"], "device": "cuda"}}
 GIB = 1 << 30

@@ -95,7 +95,7 @@ def test_sources_scores_and_measurements_are_bound_into_the_chain() -> None:
 @pytest.mark.django_db
 def test_an_imported_record_is_closed() -> None:
     campaign = make_campaign()
-    Campaign.objects.filter(pk=campaign.pk).update(origin={"slug": "theirs"})
+    Campaign.objects.filter(pk=campaign.pk).update(bundle={"slug": "theirs"})
     with pytest.raises(Imported), transaction.atomic():
         append_event(Campaign.objects.locked(campaign.pk), EventKind.SESSION_STARTED, "x", {})
     with pytest.raises(Imported):

@@ -62,7 +62,7 @@ def export_bundle(
     """
     with _snapshot():
         campaign = Campaign.objects.select_related("created_by", "best_trial").get(slug=slug)
-        origin = campaign.origin or {}
+        origin = campaign.bundle or {}
         chosen = [name for name in ("names", "prompts", "sources") if name in {*profiles, *origin.get("redacted", ())}]
         redaction = Redaction(chosen, secrets_pattern(), dict(origin.get("withheld_blobs", {})))
         export = Export(campaign, ZipWriter(stream), redaction, report)
@@ -225,7 +225,7 @@ def _named(export: Export, table: Table, batch: list[tuple[int, str]], given: se
 def _head(export: Export, manifest_sha256: str, signer: Signer) -> dict[str, Any]:
     """The signed head. An imported campaign keeps its own site's, and the manifest's signature while it holds."""
     campaign = export.campaign
-    origin = campaign.origin or {}
+    origin = campaign.bundle or {}
     head: dict[str, Any] = {
         "format": verify_bundle.FORMAT,
         "campaign": origin.get("slug", campaign.slug),

@@ -181,7 +181,7 @@ def table_of(model: Model) -> Table:
     raise LookupError(f"{model.__name__} is no part of the record")
 
 
-CAMPAIGN_OMITS = frozenset({"id", "slug", "created_by", "best_trial", "origin"})
+CAMPAIGN_OMITS = frozenset({"id", "slug", "created_by", "best_trial", "bundle"})
 
 
 def campaign_row(campaign: Campaign) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def campaign_row(campaign: Campaign) -> dict[str, Any]:
         if field.name not in CAMPAIGN_OMITS:
             value = getattr(campaign, field.attname)
             row[field.name] = value.isoformat() if isinstance(value, datetime) else value
-    origin: Mapping[str, Any] = campaign.origin or {}
+    origin: Mapping[str, Any] = campaign.bundle or {}
     named = None if campaign.created_by is None else campaign.created_by.get_username()
     row["slug"] = origin.get("slug", campaign.slug)
     row["created_by"] = origin.get("created_by", named)

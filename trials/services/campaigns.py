@@ -116,7 +116,7 @@ _ALLOWED: dict[CampaignState, frozenset[CampaignState]] = {
 def change_state(campaign_id: int, to: CampaignState, *, actor: str, reason: str) -> Campaign:
     """Move a campaign to another state; stopping cancels what is in flight. Raises WrongState."""
     campaign: Campaign = Campaign.objects.locked(campaign_id)
-    if campaign.origin is not None:
+    if campaign.bundle is not None:
         raise WrongState(f"campaign {campaign.slug} was imported: its record is closed")
     if campaign.state not in _ALLOWED[to]:
         raise WrongState(f"campaign {campaign.slug} is {campaign.state}, so it cannot become {to}")

@@ -57,7 +57,7 @@ def _next_event(
     campaign: Campaign, kind: EventKind, actor: str, payload: Mapping[str, object], trial: Trial | None
 ) -> Event:
     """The next link of the chain, not saved yet; the campaign's counters have moved on to it. Raises Imported."""
-    if campaign.origin is not None:
+    if campaign.bundle is not None:
         raise Imported(f"campaign {campaign.slug} was imported: its record is closed")
     event = _next(campaign.last_seq, campaign.head_sha256, kind, actor, payload, trial)
     event.campaign, event.trial = campaign, trial

@@ -127,7 +127,7 @@ class _Import:
         }
         if set(self.row) != {"best_trial"}:
             raise Refused(f"{self.bundle.path}: campaign.json: {sorted(self.row)[0]!r} is unknown here")
-        return Campaign.objects.create(slug=_free_slug(str(origin["slug"])), origin=origin, **values)
+        return Campaign.objects.create(slug=_free_slug(str(origin["slug"])), bundle=origin, **values)
 
     def _blobs(self) -> None:
         """Every blob that is not here yet, a few megabytes at a time."""

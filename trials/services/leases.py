@@ -34,7 +34,7 @@ def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
     if order is None:
         return None
     campaign: Campaign = Campaign.objects.locked(order.campaign_id)
-    if campaign.origin is not None or campaign.state not in (
+    if campaign.bundle is not None or campaign.state not in (
         CampaignState.RUNNING,
         CampaignState.PAUSED,
         CampaignState.FINALISING,

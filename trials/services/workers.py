@@ -9,7 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from trials.site_models import Worker
+from trials.worker_models import Worker
 
 KEPT = timedelta(days=1)
 

@@ -35,7 +35,7 @@ BACKWARD = (
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("trials", "0005_lineage_at_scale"),
+        ("trials", "0007_origin"),
     ]
 
     operations = [
@@ -72,7 +72,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="campaign",
-            name="origin",
+            name="bundle",
             field=models.JSONField(blank=True, null=True),
         ),
         migrations.AddField(
@@ -95,6 +95,7 @@ class Migration(migrations.Migration):
                     ("session_started", "session started"),
                     ("session_ended", "session ended"),
                     ("trial_submitted", "trial submitted"),
+                    ("boundary_crossed", "boundary crossed"),
                     ("trial_started", "trial started"),
                     ("trial_retried", "trial retried"),
                     ("trial_finished", "trial finished"),
