@@ -29,6 +29,7 @@ def build_report(campaign: Campaign) -> dict[str, Any]:
         "roles": _roles(counted),
         "score_name": campaign.score_name,
         "score_source": campaign.score_source,
+        "synthetic": "synthetic" in campaign.spec,
         "start": start,
         "best": best,
         "relative_change_pct": None if campaign.improvement is None else 100.0 * campaign.improvement,

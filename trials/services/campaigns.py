@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -54,8 +55,20 @@ class CampaignPlan:
     origin: Mapping[str, Any] = field(default_factory=dict)
 
 
-def create_campaign(plan: CampaignPlan, *, actor: str, user: User | None = None) -> Campaign:
-    """Write a new running campaign and its first event. Slugs are made unique by a number."""
+def create_campaign(
+    plan: CampaignPlan,
+    *,
+    actor: str,
+    user: User | None = None,
+    slug: str = "",
+    at: datetime | None = None,
+    ended: str = "",
+) -> Campaign:
+    """Write a new running campaign and its first event. Slugs are made unique by a number.
+
+    slug: in place of one made of the name; at: when it was launched, by default now; ended: for a campaign that never
+    runs, why it counts as stopped from the beginning.
+    """
     values = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
     values["spec"], values["origin"] = dict(plan.spec), dict(plan.origin)
     values["roles"] = [dict(role) for role in plan.roles]
@@ -64,16 +77,19 @@ def create_campaign(plan: CampaignPlan, *, actor: str, user: User | None = None)
         campaign = Campaign.objects.create(
             slug=slug,
             created_by=user,
-            created_at=timezone.now(),
+            created_at=at or timezone.now(),
             spec_sha256=sha256_of(values["spec"]),
             direction=plan.spec["direction"],
             score_name=plan.spec["score_name"],
+            state=CampaignState.STOPPED if ended else CampaignState.RUNNING,
+            state_reason=ended,
+            finished_at=timezone.now() if ended else None,
             **values,
         )
-        append_event(campaign, EventKind.CAMPAIGN_LAUNCHED, actor, values | _launched(campaign))
+        append_event(campaign, EventKind.CAMPAIGN_LAUNCHED, actor, values | _launched(campaign), at=at)
         return campaign
 
-    return under_free_slug(plan.name, write)
+    return under_free_slug(slug or plan.name, write)
 
 
 def under_free_slug(name: str, write: Callable[[str], Campaign]) -> Campaign:

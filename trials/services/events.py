@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -29,13 +31,19 @@ class Imported(RuntimeError):
 
 
 def append_event(
-    campaign: Campaign, kind: EventKind, actor: str, payload: Mapping[str, object], trial: Trial | None = None
+    campaign: Campaign,
+    kind: EventKind,
+    actor: str,
+    payload: Mapping[str, object],
+    trial: Trial | None = None,
+    at: datetime | None = None,
 ) -> Event:
-    """Add the next event of a locked campaign and save its counters. Must run inside the caller's transaction.
+    """Add the next event of a locked campaign, by default of now, and save its counters. Must run inside the caller's
+    transaction.
 
     Raises Imported for a campaign that came from a bundle.
     """
-    event = _next_event(campaign, kind, actor, payload, trial)
+    event = _next_event(campaign, kind, actor, payload, trial, at)
     event.save(force_insert=True)
     campaign.save()
     transaction.on_commit(partial(live.publish_event, campaign, event, trial), robust=True)
@@ -54,15 +62,33 @@ def append_imported(
 
 
 def _next_event(
-    campaign: Campaign, kind: EventKind, actor: str, payload: Mapping[str, object], trial: Trial | None
+    campaign: Campaign,
+    kind: EventKind,
+    actor: str,
+    payload: Mapping[str, object],
+    trial: Trial | None,
+    at: datetime | None = None,
 ) -> Event:
     """The next link of the chain, not saved yet; the campaign's counters have moved on to it. Raises Imported."""
     if campaign.bundle is not None:
         raise Imported(f"campaign {campaign.slug} was imported: its record is closed")
-    event = _next(campaign.last_seq, campaign.head_sha256, kind, actor, payload, trial)
-    event.campaign, event.trial = campaign, trial
-    campaign.last_seq, campaign.head_sha256 = event.seq, event.sha256
-    return event
+    if not transaction.get_connection().in_atomic_block:
+        raise RuntimeError("an event needs the transaction that changes the row")
+    return Event(campaign=campaign, trial=trial, **next_link(campaign, kind, actor, payload, trial, at))
+
+
+def next_link(
+    campaign: Campaign,
+    kind: EventKind,
+    actor: str,
+    payload: Mapping[str, object],
+    trial: Trial | None,
+    at: datetime | None = None,
+) -> dict[str, Any]:
+    """Fields of the next link of the chain, campaign and trial left out; the campaign's counters move on to it."""
+    fields = _link(campaign.last_seq, campaign.head_sha256, kind, actor, payload, trial, at)
+    campaign.last_seq, campaign.head_sha256 = fields["seq"], fields["sha256"]
+    return fields
 
 
 def append_site_event(kind: SiteEventKind, actor: str, payload: Mapping[str, object]) -> SiteEvent:
@@ -73,9 +99,8 @@ def append_site_event(kind: SiteEventKind, actor: str, payload: Mapping[str, obj
         last = SiteEvent.objects.order_by("-seq").first()
         if last is None and kind is not SiteEventKind.FOUNDED:
             last = append_site_event(SiteEventKind.FOUNDED, "site", {})
-        found = _next(0 if last is None else last.seq, "" if last is None else last.sha256, kind, actor, payload, None)
-        fields = ("seq", "at", "kind", "actor", "body", "previous_sha256", "sha256", "salt")
-        event = SiteEvent(**{name: getattr(found, name) for name in fields})
+        seq, head = (0, "") if last is None else (last.seq, last.sha256)
+        event = SiteEvent(**_link(seq, head, kind, actor, payload, None, None))
         event.save(force_insert=True)
         transaction.on_commit(partial(_note, witness.SITE, event.seq, event.sha256), robust=True)
     return event
@@ -94,25 +119,31 @@ def _note(chain: str, seq: int, sha256: str) -> None:
     witness.note(site_id(), chain, seq, sha256)
 
 
-def _next(
+def _link(
     last_seq: int,
     head: str,
     kind: EventKind | SiteEventKind,
     actor: str,
     payload: Mapping[str, object],
     trial: Trial | None,
-) -> Event:
-    if not transaction.get_connection().in_atomic_block:
-        raise RuntimeError("an event needs the transaction that changes the row")
-    body, at, salt, number = dumps(payload), timezone.now(), secrets.token_hex(SALT_BYTES), last_seq + 1
-    sha256 = chain_hash(
-        seq=number,
-        at=at,
-        kind=kind,
-        actor=actor,
-        trial=None if trial is None else trial.number,
-        body=body,
-        previous=head,
-        salt=salt,
-    )
-    return Event(seq=number, at=at, kind=kind, actor=actor, body=body, salt=salt, previous_sha256=head, sha256=sha256)
+    at: datetime | None,
+) -> dict[str, Any]:
+    body, salt, seq = dumps(payload), secrets.token_hex(SALT_BYTES), last_seq + 1
+    at = timezone.now() if at is None else at
+    number = None if trial is None else trial.number
+    sha256 = chain_hash(seq=seq, at=at, kind=kind, actor=actor, trial=number, body=body, previous=head, salt=salt)
+    return {
+        "seq": seq,
+        "at": at,
+        "kind": kind,
+        "actor": actor,
+        "body": body,
+        "salt": salt,
+        "previous_sha256": head,
+        "sha256": sha256,
+    }
+
+
+def note_head(campaign: Campaign, seq: int, sha256: str) -> None:
+    """After the commit: the newest event of the campaign's chain is noted outside of the database."""
+    transaction.on_commit(partial(_note, campaign.chain, seq, sha256), robust=True)

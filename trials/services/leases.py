@@ -59,14 +59,14 @@ def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
         trial.state = TrialState.RUNNING
         trial.started_at = now
         trial.save(update_fields=["state", "started_at"])
-        payload = {
-            "number": trial.number,
-            "worker": worker,
-            "attempt": evaluation.attempt,
-            "started_at": now.isoformat(),
-        }
+        payload = started_payload(trial, worker, evaluation.attempt, now)
         append_event(campaign, EventKind.TRIAL_STARTED, worker, payload, trial)
     return evaluation
+
+
+def started_payload(trial: Trial, worker: str, attempt: int, at: datetime) -> dict[str, Any]:
+    """What the event of a claimed trial says."""
+    return {"number": trial.number, "worker": worker, "attempt": attempt, "started_at": at.isoformat()}
 
 
 def heartbeat(evaluation_id: int, attempt: int, *, phase: str, progress: float) -> bool:

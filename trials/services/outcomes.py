@@ -72,12 +72,12 @@ def record_outcome(evaluation_id: int, verdict: Verdict) -> Trial | None:
     trial = measurement.trial
     verdict = _marked(verdict, measurement)
     now = timezone.now()
-    label = _label(campaign, trial, verdict)
-    _fill(trial, campaign, measurement, verdict, label, now)
+    label = label_of(campaign, trial, verdict)
+    fill(trial, campaign, measurement, verdict, label, now)
     trial.save()
     _count(campaign, trial, label, now)
     _advance_frontier(campaign, trial, label, now)
-    append_event(campaign, EventKind.TRIAL_FINISHED, JUDGE, _payload(trial, measurement), trial)
+    append_event(campaign, EventKind.TRIAL_FINISHED, JUDGE, finished_payload(trial, measurement), trial)
     _trip_breaker(campaign)
     return trial
 
@@ -101,7 +101,7 @@ def _other_machine(measurement: Measurement) -> str:
     return keep.other_machine(measurement.record.get("fingerprint", {}), baseline.record.get("fingerprint", {}))
 
 
-def _label(campaign: Campaign, trial: Trial, verdict: Verdict) -> Label:
+def label_of(campaign: Campaign, trial: Trial, verdict: Verdict) -> Label:
     if verdict.label != VALID:
         return Label(verdict.label)
     if verdict.score is None:
@@ -111,7 +111,7 @@ def _label(campaign: Campaign, trial: Trial, verdict: Verdict) -> Label:
     return keep.decide(KeepRule(campaign.keep_rule), Direction(campaign.direction), verdict.score, campaign.best_score)
 
 
-def _fill(
+def fill(
     trial: Trial, campaign: Campaign, measurement: Measurement, verdict: Verdict, label: Label, now: datetime
 ) -> None:
     record = measurement.record
@@ -182,7 +182,7 @@ def _advance_frontier(campaign: Campaign, trial: Trial, label: Label, now: datet
     FrontierStep.objects.create(campaign=campaign, trial=trial, number=trial.number, score=trial.score, at=now)
 
 
-def _payload(trial: Trial, measurement: Measurement) -> dict[str, Any]:
+def finished_payload(trial: Trial, measurement: Measurement) -> dict[str, Any]:
     return {
         "number": trial.number,
         "role": trial.role,

@@ -101,7 +101,7 @@ def submit_trial(campaign_id: int, submission: Submission, *, actor: str, enqueu
     )
     index_hypotheses([trial])
     evaluation = _order(trial, Purpose.TRIAL, "validation", submission.seed)
-    append_event(campaign, EventKind.TRIAL_SUBMITTED, actor, _submitted_payload(trial, submission), trial)
+    append_event(campaign, EventKind.TRIAL_SUBMITTED, actor, submitted_payload(trial, submission), trial)
     if submission.crossed:
         campaign.crossing_count += 1
         crossing = {"number": trial.number, "role": trial.role, "files": list(submission.crossed)}
@@ -134,7 +134,7 @@ def _open_count(campaign: Campaign) -> int:
     return Trial.objects.of(campaign.pk).open().count()
 
 
-def _submitted_payload(trial: Trial, submission: Submission) -> dict[str, Any]:
+def submitted_payload(trial: Trial, submission: Submission) -> dict[str, Any]:
     return {
         "number": trial.number,
         "role": trial.role,
