@@ -24,6 +24,8 @@ from autoresearch_site.local import check_broker, ensure_servers
 from autoresearch_site.process import adopt_orphans, bound_log, descendants, die_with_parent, kill_tree, last_line, send
 from autoresearch_site.stack import StackError, bind, serving, take_lock
 
+#: Variables that only processes which talk to a model, or launch a search that does, are given.
+KEYS = frozenset({"ANTHROPIC_API_KEY", "OPENAI_API_KEY", "LLM_API_KEY"})
 _QUICK = 30.0  # seconds: a process that dies sooner after its start died quickly
 _QUICK_DEATHS = 4  # in a row are too many
 _PAUSES = (0.2, 1.0, 3.0, 5.0)  # before the next start, by quick deaths so far
@@ -41,6 +43,7 @@ class Leader:
     command: Sequence[str]
     log: Path
     keep_open: tuple[int, ...] = ()
+    without_keys: bool = False  # of model providers
     pid: int = 0  # 0: not running
     started: float = 0.0
     quick_deaths: int = 0
@@ -61,6 +64,7 @@ class Leader:
                 stderr=log,
                 pass_fds=self.keep_open,
                 start_new_session=True,
+                env={name: value for name, value in os.environ.items() if not (self.without_keys and name in KEYS)},
                 preexec_fn=leave_with_parent,  # noqa: PLW1509 - one thread
             )
         process.returncode = 0  # waited for by this module, together with adopted orphans
@@ -113,6 +117,8 @@ def leaders(layout: Layout, listener: int | None) -> list[Leader]:
             layout.log / "beat.log",
         ),
     ]
+    for leader in found:
+        leader.without_keys = leader.name != "models"
     if listener is not None:
         web = [*python, "autoresearch_site.web", str(listener)]
         found.insert(0, Leader("web", web, layout.log / "web.log", keep_open=(listener,)))

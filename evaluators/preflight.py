@@ -40,6 +40,14 @@ def check(
     return _names(spec, source) or _size(source) or _syntax(source) or _surface(source, parent, surface)
 
 
+def refusal(
+    spec: EnvironmentSpec, source: Mapping[str, bytes], parent: Mapping[str, bytes], surface: Sequence[str]
+) -> str:
+    """Why ``check`` would refuse this edit, empty when it would not: what a proposer may ask for free."""
+    refused = check(spec, source, parent=parent, surface=surface)
+    return "" if refused is None else refused.reason
+
+
 def _names(spec: EnvironmentSpec, source: Mapping[str, bytes]) -> Refusal | None:
     expected = {*spec.files, *spec.joins}
     missing, extra = sorted(expected - set(source)), sorted(set(source) - expected)

@@ -56,6 +56,7 @@ class LaunchForm(forms.Form):
         max_length=100, required=False, help_text="SLUG or SLUG:TRIAL of a campaign to start from its best or a keep."
     )
     level = forms.ChoiceField(choices=_pairs(LEVELS), initial="L2", help_text="The least isolation that is accepted.")
+    usd = forms.FloatField(required=False, help_text="US dollars for language models; empty: as the server is set.")
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}

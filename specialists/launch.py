@@ -8,10 +8,11 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils.module_loading import import_string
 
 from evaluators.contract import Environment, EnvironmentSpec
 from evaluators.registry import ENVIRONMENTS
-from specialists import dispatch
+from specialists import dispatch, sessions
 from specialists.proposers.catalog import applies
 from specialists.proposers.command.config import NotConfigured
 from specialists.proposers.command.proposer import configured
@@ -44,6 +45,7 @@ class LaunchSettings:
     """What a person chooses at launch. Hours are wall-clock; ``level`` is the least isolation that is accepted.
 
     start_from: ``SLUG`` or ``SLUG:TRIAL`` of a campaign whose keep is the starting recipe; empty: the environment's.
+    usd: money for language models, None: as the environment says (docs/llm.md).
     """
 
     environment: str
@@ -62,6 +64,7 @@ class LaunchSettings:
     start_from: str = ""
     level: str = "L2"
     name: str = ""
+    usd: float | None = None
 
 
 def validate(chosen: LaunchSettings) -> tuple[Environment, Roster, Start]:
@@ -87,6 +90,7 @@ def validate(chosen: LaunchSettings) -> tuple[Environment, Roster, Start]:
         _in_catalogue(environment.spec, start)
     if chosen.proposer == ProposerName.COMMAND:
         _has_agent(chosen)
+    agent_plan(chosen, roster)
     return environment, roster, start
 
 
@@ -100,6 +104,22 @@ def _roster(name: str, spec: EnvironmentSpec) -> Roster:
     except RosterError as error:
         raise LaunchError("roster", f"{roster.name}: {error}") from error
     return roster
+
+
+def agent_plan(chosen: LaunchSettings, roster: Roster) -> dict[str, Any]:
+    """What is fixed for language models; empty for other proposers. Raises LaunchError."""
+    if chosen.proposer != ProposerName.LLM:
+        if chosen.usd is not None:
+            raise LaunchError("usd", f"{chosen.proposer} costs nothing, expected no amount")
+        return {}
+    if chosen.reproducible:
+        raise LaunchError("reproducible", "a language model does not repeat itself, expected off")
+    make_plan = import_string("specialists.proposers.llm.plan.make_plan")  # the price table, for those who need it
+    try:
+        made: dict[str, Any] = make_plan([role.name for role in roster.roles], chosen.usd)
+    except ValueError as error:
+        raise LaunchError("proposer", str(error)) from error
+    return made
 
 
 def _believable(keep_rule: str, spec: EnvironmentSpec) -> None:
@@ -166,6 +186,7 @@ def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = N
         slots=chosen.slots,
         no_improvement_hours=chosen.no_improvement_hours,
         origin=begun.origin,
+        agent=agent_plan(chosen, roster),
     )
     with transaction.atomic():
         campaign = campaigns.create_campaign(plan, actor=actor, user=user)
@@ -189,6 +210,7 @@ def pause(campaign: Campaign, *, actor: str) -> Campaign:
 
 def resume(campaign: Campaign, *, actor: str) -> Campaign:
     """Go on after a pause."""
+    sessions.forgive(campaign)
     resumed = campaigns.change_state(campaign.pk, CampaignState.RUNNING, actor=actor, reason="")
     dispatch.advance(resumed.pk)
     return resumed

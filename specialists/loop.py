@@ -18,7 +18,8 @@ class Situation:
     submitted: trials that count or may still count, in flight included; finished_through: every trial up to this
     number is closed (-1: not even the baseline); busy_roles: roles with a session or a trial in flight; open_sessions,
     open_trials: how many of each; sessions: sessions started so far; spent_roles: roles whose last session found
-    nothing to propose on the evidence that a new one would see again.
+    nothing to propose on the evidence that a new one would see again, or whose budget is used; exhausted: why the
+    campaign's budget for agents has no room for another session, empty while it has; budgets_spent: some role's has.
     """
 
     state: CampaignState
@@ -42,6 +43,8 @@ class Situation:
     sessions: int
     busy_roles: frozenset[str]
     spent_roles: frozenset[str]
+    exhausted: str = ""
+    budgets_spent: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ def limit_reached(at: Situation) -> str | None:
         return f"all {at.max_trials} trials are done"
     if at.now - at.created_at >= timedelta(hours=at.max_hours):
         return f"{at.max_hours:g} hours are over"
+    if at.exhausted:
+        return at.exhausted
     newest_gain = at.last_keep_at or at.created_at
     if at.now - newest_gain >= timedelta(hours=at.no_improvement_hours):
         return f"no improvement for {at.no_improvement_hours:g} hours"
@@ -127,6 +132,6 @@ def _start(at: Situation) -> Decision:
     if not free:
         if at.open_trials + at.open_sessions:
             return Wait("every role waits for an outcome before it has another idea")
-        return Finish("no role has an idea left")
+        return Finish("no role has an idea or a budget left" if at.budgets_spent else "no role has an idea left")
     wanted = next(role for role in role_order(at.roles, at.seed, at.sessions) if role in free)
     return StartSession(role=wanted, number=at.sessions, seed=session_seed(at.seed, at.sessions), up_to=up_to)

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models
 
 from specialists.rosters import Role, Roster
-from specialists.vocab import SessionState
+from specialists.vocab import Fault, SessionState
 from trials.fields import choices
 from trials.models import Blob, Campaign, Trial
 
@@ -16,7 +16,8 @@ from trials.models import Blob, Campaign, Trial
 class Session(models.Model):
     """One agent at work. ``number`` counts the sessions of a campaign; ``up_to`` is the highest trial it may see.
 
-    worker: who holds the lease, empty while its message waits. transcript: JSON, for agents that work in steps.
+    worker: who holds the lease, empty while its message waits. reserved_*: what a request under way may use at most.
+    transcript: JSON, for agents that work in steps; with a language model the manifest of its requests' bodies.
     """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="sessions", db_index=False)
@@ -28,8 +29,11 @@ class Session(models.Model):
     lineage_view = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
     trial = models.OneToOneField(Trial, null=True, on_delete=models.PROTECT, related_name="session")
     note = models.TextField(blank=True)
+    fault = models.CharField(max_length=10, choices=choices(Fault), blank=True)
     worker = models.CharField(max_length=120, blank=True)
     transcript = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
+    reserved_tokens = models.BigIntegerField(default=0)
+    reserved_usd = models.DecimalField(max_digits=20, decimal_places=12, default=0)
     started_at = models.DateTimeField()
     lease_expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -46,6 +50,66 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return f"{self.campaign_id}/s{self.number} {self.role}"
+
+
+class Call(models.Model):
+    """One request of a session to a language model, failed ones included.
+
+    Tokens as the provider counted them (``input_tokens`` includes cached ones); cost in US dollars, null where no price
+    is known. ``body``: what the request added to the conversation and what came back, as JSON.
+    """
+
+    session = models.ForeignKey(Session, on_delete=models.PROTECT, related_name="calls")
+    number = models.PositiveIntegerField()
+    model = models.CharField(max_length=120)
+    started_at = models.DateTimeField()
+    seconds = models.FloatField()
+    input_tokens = models.BigIntegerField(default=0)
+    cache_read_tokens = models.BigIntegerField(default=0)
+    cache_write_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cost = models.DecimalField(max_digits=20, decimal_places=12, null=True)
+    error = models.TextField(blank=True)
+    body = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["session", "number"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["session", "number"], name="call_number_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.session} call {self.number}"
+
+
+class Account(models.Model):
+    """What a role of a campaign, or with an empty role the campaign, has used of language models so far.
+
+    Kept in the transaction that writes a call, so that a budget is checked at the same cost however long the search.
+    failures, provider_failures: sessions in a row that failed (campaign only); unpriced: requests without a price.
+    closed: why a budget has no room for another request, empty while it has.
+    """
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="accounts")
+    role = models.CharField(max_length=60, blank=True)
+    requests = models.BigIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    cache_read_tokens = models.BigIntegerField(default=0)
+    cache_write_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cost = models.DecimalField(max_digits=20, decimal_places=12, default=0)
+    unpriced = models.BigIntegerField(default=0)
+    failures = models.PositiveIntegerField(default=0)
+    provider_failures = models.PositiveIntegerField(default=0)
+    closed = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["campaign", "role"], name="account_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id} {self.role or 'all'}: {self.cost}"
 
 
 class StoredRoster(models.Model):

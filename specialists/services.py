@@ -12,18 +12,22 @@ from django.db import transaction
 from django.utils import timezone
 
 from evaluators import services as evaluators
+from evaluators.preflight import refusal
+from evaluators.registry import profile_of
+from evaluators.sizing import projected_size
 from specialists import dispatch, loop, sessions
+from specialists.budgets import Budget
 from specialists.lease import Lease, LeaseLost
+from specialists.library import TrialLibrary, source_reader
 from specialists.models import Session
-from specialists.proposals import BadProposal, NoProposal, Proposal, Request, check
-from specialists.proposers.registry import PROPOSERS
+from specialists.proposals import BadProposal, Bench, NoProposal, Proposal, Request, SessionFailed, check
+from specialists.proposers.registry import get_proposer
 from specialists.rosters import Role, role_from_json
-from specialists.vocab import REPEATABLE, SessionState
-from specialists.workspace import decode, encode, unified_diff
+from specialists.vocab import REPEATABLE, Fault, SessionState
+from specialists.workspace import encode, unified_diff
 from trials.lineage import LineageSlice, build_slice, told_of_twin
 from trials.models import Campaign, Evaluation, Trial
 from trials.services import campaigns, leases, submissions
-from trials.services.blobs import get_tree
 from trials.services.events import append_event
 from trials.vocab import CampaignState, EventKind, Purpose, TrialState
 
@@ -38,6 +42,7 @@ def situation(campaign: Campaign) -> loop.Situation:
     first_open = min((number for number, _ in open_trials), default=campaign.last_number + 1)
     start = Trial.objects.of(campaign.pk).filter(number=0).first()
     roles = [role["name"] for role in campaign.roles]
+    closed = sessions.closed_accounts(campaign) if campaign.agent else {}
     searching = [number for number, _ in open_trials if number > 0]
     next_number = campaign.last_number + 1
     return loop.Situation(
@@ -61,7 +66,9 @@ def situation(campaign: Campaign) -> loop.Situation:
         open_trials=len(open_trials),
         sessions=_session_count(campaign),
         busy_roles=frozenset(role for _, role in open_trials) | frozenset(running),
-        spent_roles=_spent_roles(campaign, roles, next_number),
+        spent_roles=_spent_roles(campaign, roles, next_number) | closed.keys(),
+        exhausted=closed.get("", ""),
+        budgets_spent=bool(closed),
     )
 
 
@@ -84,7 +91,7 @@ def _spent_roles(campaign: Campaign, roles: list[str], next_number: int) -> froz
     return frozenset(
         last.role
         for last in _last_sessions(campaign, roles)
-        if last.state in (SessionState.NOTHING, SessionState.FAILED)
+        if (last.state == SessionState.NOTHING or (last.state == SessionState.FAILED and not last.fault))
         and (
             last.up_to is not None and last.up_to >= shown
             if campaign.reproducible
@@ -136,6 +143,8 @@ def _start_session(campaign: Campaign, decision: loop.StartSession) -> None:
         started_at=now,
         lease_expires_at=now + sessions.WAIT,
     )
+    if campaign.agent:
+        sessions.open_accounts(campaign, session.role)
     payload = {"session": session.number, "role": session.role, "up_to": session.up_to, "seed": session.seed}
     append_event(campaign, EventKind.SESSION_STARTED, "loop", payload)
     transaction.on_commit(partial(dispatch.session, session), robust=True)
@@ -151,25 +160,31 @@ def run_session(session_id: int) -> None:
     view = build_slice(campaign, role.name, up_to=session.up_to)
     transcripts: list[str] = []
 
-    def end(state: SessionState, note: str) -> None:
-        sessions.close(session, state, note=note, view=view.text(), transcript="".join(transcripts[-1:]))
+    def end(state: SessionState, note: str, fault: Fault | str = "") -> None:
+        fault = fault if campaign.agent else ""
+        sessions.close(session, state, note=note, fault=fault, view=view.text(), transcript="".join(transcripts[-1:]))
 
     with Lease(session) as lease:
-        request = replace(_request(campaign, session, role, view), held=lease.check, keep=transcripts.append)
+        request = _request(campaign, session, role, view)
+        request = replace(request, held=lease.check, keep=transcripts.append)
+        if campaign.agent:
+            request = replace(request, bench=_bench(request, campaign, session, view))
         try:
-            answer = PROPOSERS[campaign.proposer].propose(request)
+            answer = get_proposer(campaign.proposer).propose(request)
             if isinstance(answer, NoProposal):
                 tried = "; ".join(f"{name}: {why}" for name, why in answer.tried.items())
                 end(SessionState.NOTHING, f"{answer.reason}. {tried}")
             else:
                 _submit(session, role, view, answer, "".join(transcripts[-1:]))
+        except SessionFailed as error:
+            end(SessionState.FAILED, str(error), error.fault)
         except (BadProposal, submissions.DuplicateSource) as error:
-            end(SessionState.FAILED, f"{type(error).__name__}: {error}")
+            end(SessionState.FAILED, f"{type(error).__name__}: {error}", Fault.MODEL)
         except (submissions.NotAccepting, LeaseLost) as error:
-            end(SessionState.FAILED, str(error))
+            end(SessionState.FAILED, str(error), Fault.CAMPAIGN)
         except Exception as error:
             logger.exception("session %s of campaign %s failed", session.number, campaign.slug)
-            end(SessionState.FAILED, f"{type(error).__name__}: {error}")
+            end(SessionState.FAILED, f"{type(error).__name__}: {error}", Fault.WORKER)
     dispatch.advance(campaign.pk)
 
 
@@ -186,17 +201,21 @@ def _request(campaign: Campaign, session: Session, role: Role, view: LineageSlic
     )
 
 
-def source_reader(campaign: Campaign, view: LineageSlice) -> Callable[[int], Mapping[str, str]]:
-    """Reads the source of trials that the slice shows, and of the start; anything else is refused with LookupError."""
-    visible = {entry.number for entry in view.entries()} | {0}
-
-    def read(number: int) -> Mapping[str, str]:
-        if number not in visible:
-            raise LookupError(f"trial {number} is not in this lineage slice")
-        trial = Trial.objects.only("source_id").get(campaign=campaign, number=number)
-        return decode(get_tree(trial.source_id))
-
-    return read
+def _bench(request: Request, campaign: Campaign, session: Session, view: LineageSlice) -> Bench:
+    """What a language model works with."""
+    environment, profile = profile_of(campaign.environment, campaign.profile)
+    budgets = {scope: Budget.from_json(data) for scope, data in campaign.agent["budgets"].items()}
+    return Bench(
+        settings=campaign.agent,
+        title=environment.spec.title,
+        joins=environment.spec.joins,
+        library=TrialLibrary(campaign, view),
+        account=sessions.SessionAccount(session, budgets, request.held),
+        preflight=lambda files, parent: refusal(environment.spec, encode(files), encode(parent), request.may_change),
+        project_size=lambda files: projected_size(
+            environment, profile, encode(files), seed=campaign.seed, minimum_level=campaign.minimum_level
+        ),
+    )
 
 
 def twin_finder(campaign: Campaign, role: str, up_to: int | None) -> Callable[[Mapping[str, str]], str | None]:
@@ -236,9 +255,20 @@ def _submit(session: Session, role: Role, view: LineageSlice, proposal: Proposal
         if not sessions.holds(session):
             return
         trial = submissions.submit_trial(
-            locked.pk, submission, actor=f"{campaign.proposer}:{role.name}", enqueue=dispatch.evaluation(campaign)
+            locked.pk,
+            submission,
+            actor=f"{campaign.proposer}:{role.name}",
+            enqueue=dispatch.evaluation(campaign),
+            accepted=_accepted(campaign),
         )
         sessions.close(session, SessionState.SUBMITTED, note="", view=view.text(), trial=trial, transcript=transcript)
+
+
+def _accepted(campaign: Campaign) -> set[CampaignState]:
+    """What is in flight finishes when a campaign is paused, and a session that was paid for is in flight."""
+    if campaign.proposer in REPEATABLE:
+        return {CampaignState.RUNNING}
+    return {CampaignState.RUNNING, CampaignState.PAUSED}
 
 
 def tick() -> None:
@@ -263,6 +293,7 @@ def _take_over(session: Session) -> None:
     if session.worker and session.campaign.proposer not in REPEATABLE:
         view = build_slice(session.campaign, session.role, up_to=session.up_to)
         note = f"worker {session.worker} stopped answering"
-        sessions.close(session, SessionState.FAILED, note=note, view=view.text())
+        fault = Fault.WORKER if session.campaign.agent else ""
+        sessions.close(session, SessionState.FAILED, note=note, fault=fault, view=view.text())
     elif sessions.release(session.pk, session.worker):
         dispatch.session(session)

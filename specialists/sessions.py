@@ -1,25 +1,40 @@
-"""Sessions as rows: claimed by one worker, renewed, closed."""
+"""Sessions as rows: claimed by one worker, renewed, paid for, closed. Only here are sessions and accounts written."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
+from typing import Any
 
 from django.db import transaction
+from django.db.models import Count, F, Sum
 from django.utils import timezone
 
-from specialists.models import Session
-from specialists.vocab import SessionState
+from specialists.budgets import SCOPES, Budget, Refused, Spent, over
+from specialists.models import Account, Call, Session
+from specialists.proposals import CallRecord, Need, SessionFailed
+from specialists.redaction import redact, storable
+from specialists.vocab import Fault, SessionState
+from trials.canonical import dumps
 from trials.models import Campaign, Trial
+from trials.services import campaigns
 from trials.services.blobs import put_blob
 from trials.services.events import append_event
-from trials.vocab import LIVE_CAMPAIGN_STATES, EventKind
+from trials.vocab import LIVE_CAMPAIGN_STATES, CampaignState, EventKind
 
 #: How long a message may wait in its queue before it is sent again, and how long a silent worker is believed.
 WAIT, LEASE = timedelta(seconds=120), timedelta(seconds=60)
 NOTE_LENGTH = 4000
+ERROR_LENGTH = 2000
+#: Sessions in a row that failed, for reasons of the provider or for any, before the campaign is paused.
+PROVIDER_FAILURES, FAILURES = 3, 10
+TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
 
 
 def claim(session_id: int) -> Session | None:
@@ -28,7 +43,9 @@ def claim(session_id: int) -> Session | None:
     taken = Session.objects.filter(pk=session_id, state=SessionState.RUNNING, worker="").update(
         worker=worker, lease_expires_at=timezone.now() + LEASE
     )
-    return Session.objects.select_related("campaign").get(pk=session_id) if taken else None
+    if not taken:
+        return None
+    return Session.objects.select_related("campaign").get(pk=session_id)
 
 
 def renew(session: Session) -> bool:
@@ -53,31 +70,221 @@ def release(session_id: int, worker: str) -> bool:
 
 @transaction.atomic
 def close(
-    session: Session, state: SessionState, *, note: str, view: str, trial: Trial | None = None, transcript: str = ""
+    session: Session,
+    state: SessionState,
+    *,
+    note: str,
+    fault: Fault | str = "",
+    view: str,
+    trial: Trial | None = None,
+    transcript: str = "",
 ) -> bool:
-    """End a session with an event; False when it had ended before. view: the exact lineage text; transcript: JSON."""
+    """End a session with an event; False when it had ended before. Trips the breaker where failures pile up.
+
+    view: the exact lineage text; transcript: JSON, with a language model what its conversation ended with.
+    """
     campaign: Campaign = Campaign.objects.locked(session.campaign_id)
     running = Session.objects.filter(pk=session.pk, worker=session.worker, state=SessionState.RUNNING)
-    note = note[:NOTE_LENGTH].replace("\0", " ")
-    stored = put_blob(transcript.encode()) if transcript else None
+    note = storable(redact(note))[:NOTE_LENGTH]
     shown = put_blob(view.encode())
     changed = running.update(
         state=state,
         note=note,
+        fault=fault,
         trial=trial,
         ended_at=timezone.now(),
         lineage_view_id=shown,
-        transcript_id=stored,
+        reserved_tokens=0,
+        reserved_usd=0,
     )
-    if changed:
-        payload = {
-            "session": session.number,
-            "role": session.role,
-            "state": state,
-            "note": note,
-            "lineage_view": shown,
-        }
-        if stored is not None:
-            payload["transcript"] = stored
-        append_event(campaign, EventKind.SESSION_ENDED, f"{campaign.proposer}:{session.role}", payload, trial)
-    return bool(changed)
+    if not changed:
+        return False
+    payload: dict[str, Any] = {
+        "session": session.number,
+        "role": session.role,
+        "state": state,
+        "note": note,
+        "lineage_view": shown,
+    }
+    if campaign.agent:
+        payload |= {"fault": fault} | _transcribe(session, transcript)
+        _count_failures(campaign, state, fault)
+    elif transcript:
+        payload["transcript"] = _keep(session, transcript)
+    append_event(campaign, EventKind.SESSION_ENDED, f"{campaign.proposer}:{session.role}", payload, trial)
+    if campaign.agent:
+        _trip_breaker(campaign, note)
+    return True
+
+
+def _transcribe(session: Session, tail: str) -> dict[str, Any]:
+    """Store the manifest of a session's requests; returns what the event says of them."""
+    calls = Call.objects.filter(session=session)
+    totals = _totals(session)
+    manifest = {
+        "session": session.number,
+        "role": session.role,
+        "calls": [
+            {
+                "number": call.number,
+                "model": call.model,
+                "at": call.started_at.isoformat(),
+                "seconds": call.seconds,
+                "error": call.error,
+                "cost": None if call.cost is None else f"{call.cost:f}",
+                "body": call.body_id,
+                **{name: getattr(call, name) for name in TOKENS},
+            }
+            for call in calls.order_by("number")
+        ],
+        "tail": json.loads(redact(tail)) if tail else [],
+    }
+    return {"transcript": _keep(session, dumps(manifest)), "usage": totals}
+
+
+def _keep(session: Session, transcript: str) -> str:
+    """Store what the session's agent did; returns its hash."""
+    stored = put_blob(transcript.encode())
+    Session.objects.filter(pk=session.pk).update(transcript_id=stored)
+    return stored
+
+
+def _totals(session: Session) -> dict[str, Any]:
+    """Sums over the requests of a session; ``cost`` as a decimal text in US dollars, null where any is unpriced."""
+    sums = Call.objects.filter(session=session).aggregate(
+        requests=Count("pk"), priced=Count("cost"), cost=Sum("cost"), **{name: Sum(name) for name in TOKENS}
+    )
+    found: dict[str, Any] = {name: sums[name] or 0 for name in ("requests", *TOKENS)}
+    found["cost"] = f"{sums['cost'] or 0:f}" if sums["priced"] == sums["requests"] else None
+    return found
+
+
+def _count_failures(campaign: Campaign, state: SessionState, fault: Fault | str) -> None:
+    if fault == Fault.CAMPAIGN:
+        return
+    account = _account(campaign, "")
+    failed = state == SessionState.FAILED and bool(fault)
+    account.failures = account.failures + 1 if failed else 0
+    account.provider_failures = account.provider_failures + 1 if failed and fault == Fault.PROVIDER else 0
+    account.save()
+
+
+def _trip_breaker(campaign: Campaign, note: str) -> None:
+    """Several failures in a row pause the campaign loudly instead of burning its money."""
+    account = _account(campaign, "")
+    if account.provider_failures >= PROVIDER_FAILURES:
+        why = f"{account.provider_failures} sessions in a row failed at the model's provider: {note}"
+    elif account.failures >= FAILURES:
+        why = f"{account.failures} sessions in a row failed: {note}"
+    else:
+        return
+    if campaign.state == CampaignState.RUNNING:
+        campaigns.change_state(campaign.pk, CampaignState.PAUSED, actor="breaker", reason=" ".join(why.split()))
+
+
+def forgive(campaign: Campaign) -> None:
+    """Failures before a person resumed the campaign no longer count towards the breaker."""
+    Account.objects.filter(campaign=campaign, role="").update(failures=0, provider_failures=0)
+
+
+def open_accounts(campaign: Campaign, role: str) -> None:
+    """Of a locked campaign: rows that are only changed later, so that nobody waits in a circle for their making."""
+    rows = [Account(campaign=campaign, role=name) for name in ("", role)]
+    Account.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def _account(campaign: Campaign, role: str) -> Account:
+    """Locked until the end of the transaction, after the session's row where both are needed."""
+    return Account.objects.select_for_update().get(campaign=campaign, role=role)
+
+
+def closed_accounts(campaign: Campaign) -> Mapping[str, str]:
+    """Role, or an empty name for the campaign -> why its budget has no room for another request."""
+    return dict(Account.objects.filter(campaign=campaign).exclude(closed="").values_list("role", "closed"))
+
+
+def _spent(account: Account) -> Spent:
+    return Spent(account.requests, account.input_tokens + account.output_tokens, account.cost)
+
+
+@dataclass
+class SessionAccount:
+    """See specialists.proposals.Account. ``check`` raises once the lease is lost."""
+
+    session: Session
+    budgets: Mapping[str, Budget]
+    check: Callable[[], None]
+
+    def reserve(self, need: Callable[[int], Need], most: int, least: int) -> int:
+        """Under the campaign's account: what all running sessions may use together stays within every budget."""
+        self.check()
+        with transaction.atomic():
+            answer, refused = self._reserved(need, most, least)
+        if refused is not None:
+            raise SessionFailed(Fault.BUDGET, refused.words)
+        return answer
+
+    def _reserved(self, need: Callable[[int], Need], most: int, least: int) -> tuple[int, Refused | None]:
+        session = Session.objects.select_for_update().select_related("campaign").get(pk=self.session.pk)
+        accounts = [_account(session.campaign, role) for role in ("", session.role)]
+        spent = self._used(*accounts)
+        held = self._with_reserved(spent)
+        answer = most
+        while (refused := over(self.budgets, held, need(answer))) and answer > least:
+            answer = max(least, answer // 2)
+        if refused is None:
+            wanted = need(answer)
+            session.reserved_tokens, session.reserved_usd = wanted.tokens, wanted.usd or Decimal(0)
+            session.save(update_fields=["reserved_tokens", "reserved_usd"])
+        elif final := over(self.budgets, spent, need(least)):  # not only because others are at work
+            for account in accounts:
+                if final.scope == ("role" if account.role else "campaign"):
+                    account.closed = final.words[:200]
+                    account.save()
+        return answer, refused
+
+    def _used(self, campaign: Account, role: Account) -> dict[str, Spent]:
+        calls = Call.objects.filter(session=self.session).aggregate(
+            requests=Count("pk"), tokens=Sum(F("input_tokens") + F("output_tokens")), cost=Sum("cost")
+        )
+        own = Spent(calls["requests"], calls["tokens"] or 0, calls["cost"] or Decimal(0))
+        return dict(zip(SCOPES, (own, _spent(role), _spent(campaign)), strict=True))
+
+    def _with_reserved(self, spent: Mapping[str, Spent]) -> dict[str, Spent]:
+        """With what the requests under way of other sessions may use at most."""
+        found = dict(spent)
+        others = Session.objects.filter(campaign=self.session.campaign, state=SessionState.RUNNING)
+        for other in others.exclude(pk=self.session.pk):
+            for scope in SCOPES[1:] if other.role == self.session.role else SCOPES[2:]:
+                found[scope] = found[scope].plus(other.reserved_tokens, other.reserved_usd)
+        return found
+
+    def record(self, call: CallRecord) -> None:
+        """Written whoever holds the lease: what was used was used. Raises when it is lost."""
+        with transaction.atomic():
+            self._write(call)
+        self.check()
+
+    def _write(self, call: CallRecord) -> None:
+        Session.objects.select_for_update().get(pk=self.session.pk)
+        accounts = [_account(self.session.campaign, role) for role in ("", self.session.role)]
+        used = {name: getattr(call.usage, name) for name in TOKENS}
+        Call.objects.create(
+            session=self.session,
+            number=Call.objects.filter(session=self.session).count() + 1,
+            model=call.model[:120],
+            started_at=call.started_at,
+            seconds=round(call.seconds, 3),
+            cost=call.cost,
+            error=storable(redact(call.error))[:ERROR_LENGTH],
+            body_id=put_blob(redact(call.body).encode()),
+            **used,
+        )
+        for account in accounts:
+            account.requests += 1
+            for name, tokens in used.items():
+                setattr(account, name, getattr(account, name) + tokens)
+            account.cost += call.cost or Decimal(0)
+            account.unpriced += call.cost is None and any(used.values())
+            account.save()
+        Session.objects.filter(pk=self.session.pk).update(reserved_tokens=0, reserved_usd=0)

@@ -12,9 +12,20 @@ class SessionState(StrEnum):
     FAILED = "failed"
 
 
+class Fault(StrEnum):
+    """Why a session failed, where that says nothing of the role's ideas: such a role may work again at once."""
+
+    PROVIDER = "provider"  # the model's provider failed or refused to serve
+    MODEL = "model"  # what the model said could not be used
+    BUDGET = "budget"  # turns, tokens or money are over
+    WORKER = "worker"  # the process that ran it died or failed
+    CAMPAIGN = "campaign"  # the campaign was stopped or took no further trial
+
+
 class ProposerName(StrEnum):
     CATALOG = "catalog"
     COMMAND = "command"
+    LLM = "llm"
 
 
 #: Proposers that answer the same request with the same proposal, so that a session may be run again.

@@ -53,7 +53,10 @@ class Blob(models.Model):
 
 
 class Campaign(models.Model):
-    """One search: an environment, a roster, limits, and the counters that its pages read."""
+    """One search: an environment, a roster, limits, and the counters that its pages read.
+
+    agent: what was fixed for language models at launch (provider, models, budgets, prices); empty for the catalogue.
+    """
 
     slug = models.SlugField(max_length=80, unique=True)
     name = models.CharField(max_length=120)
@@ -67,6 +70,7 @@ class Campaign(models.Model):
     roster = models.CharField(max_length=60)
     roles = models.JSONField()
     proposer = models.CharField(max_length=20)
+    agent = models.JSONField(default=dict)
     lineage = models.CharField(max_length=10, choices=choices(LineagePolicy))
     keep_rule = models.CharField(max_length=10, choices=choices(KeepRule))
     enforcement = models.CharField(max_length=10, choices=choices(Enforcement), default=Enforcement.STRICT.value)

@@ -37,6 +37,7 @@ def context(trial: Trial) -> dict[str, Any]:
         "row": trial_row(trial),
         "phase": analytics.phases(campaign, numbers).get(trial.number) if numbers else None,
         "transforms": _texts(trial.proposal.get("transforms")),
+        "session": _number(trial.proposal.get("session")),
         "evidence": _evidence(trial.proposal.get("evidence")),
         "notes": _pairs(trial.proposal.get("notes")),
         "numbers": trial.numbers.items(),
@@ -75,6 +76,10 @@ def _neighbours(trial: Trial) -> dict[str, int | None]:
 
 def _texts(value: object) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _number(value: object) -> int | None:
+    return value if type(value) is int and value >= 0 else None
 
 
 def _evidence(value: object) -> list[dict[str, Any]]:

@@ -27,6 +27,16 @@ LARGEST_MOVE = 1e-4
 FEWEST_PROBED = 8
 
 
+class _Projection(Conversation):
+    """Only the size of a recipe, nothing is scored."""
+
+    def run(self) -> float:
+        self.room()
+        with self.yardstick:
+            project(self)
+        return math.nan
+
+
 @dataclass
 class _Seen:
     """What the predict process answered: whether it learns, and log-probabilities of all tokens, chunk by chunk."""
@@ -41,6 +51,14 @@ def measure(order: Order, held_out: tuple[bytes, ...]) -> Measurement:
     Raises HarnessFault for faults of the evaluator or its host, and what ``report`` raises (Cancelled).
     """
     return _Trial(order, held_out).measurement()
+
+
+def project_size(order: Order) -> Measurement:
+    """A few steps, packed: ``numbers["projected_bytes"]``; ``size_blocked`` where it lies beyond cap and error.
+
+    Raises HarnessFault for faults of the evaluator or its host.
+    """
+    return _Projection(order).measurement()
 
 
 def packs_of(texts: Sequence[bytes]) -> list[list[bytes]]:

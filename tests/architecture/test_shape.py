@@ -65,6 +65,16 @@ def test_neither_the_site_nor_a_worker_imports_torch() -> None:
     assert done.returncode == 0, done.stderr or "torch was imported"
 
 
+def test_model_clients_are_loaded_by_those_who_hold_sessions_only() -> None:
+    code = (
+        "import django, sys; django.setup(); import autoresearch_site.asgi, autoresearch_site.urls, specialists.tasks, "
+        "evaluators.tasks; heavy = {'pydantic_ai', 'anthropic', 'openai', 'genai_prices'} & set(sys.modules); "
+        "sys.exit(', '.join(heavy) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.django_db
 def test_no_migration_is_missing() -> None:
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)

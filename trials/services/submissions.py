@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -60,10 +60,20 @@ def find_source(campaign_id: int, files: Mapping[str, bytes]) -> int | None:
 
 
 @transaction.atomic
-def submit_trial(campaign_id: int, submission: Submission, *, actor: str, enqueue: Enqueue) -> Trial:
-    """Queue a trial and its evaluation. Raises DuplicateSource and NotAccepting; nothing is written then."""
+def submit_trial(
+    campaign_id: int,
+    submission: Submission,
+    *,
+    actor: str,
+    enqueue: Enqueue,
+    accepted: Collection[CampaignState] = frozenset({CampaignState.RUNNING}),
+) -> Trial:
+    """Queue a trial and its evaluation. Raises DuplicateSource and NotAccepting; nothing is written then.
+
+    accepted: states of the campaign in which it takes this trial.
+    """
     campaign: Campaign = Campaign.objects.locked(campaign_id)
-    if campaign.state != CampaignState.RUNNING:
+    if campaign.state not in accepted:
         raise NotAccepting(f"campaign {campaign.slug} is {campaign.state}")
     if submission.parent is not None and campaign.trial_count + _open_count(campaign) >= campaign.max_trials:
         raise NotAccepting(f"campaign {campaign.slug} has its {campaign.max_trials} trials")

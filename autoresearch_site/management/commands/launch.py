@@ -36,6 +36,7 @@ class Command(BaseCommand):
         parser.add_argument("--slots", type=int, default=settings.EVALUATOR_SLOTS)
         parser.add_argument("--seed", type=int, default=fallback.seed)
         parser.add_argument("--reproducible", action="store_true")
+        parser.add_argument("--usd", type=float, help="US dollars for language models")
         parser.add_argument("--wait", action="store_true", help="end with the campaign and print its report")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 

@@ -11,7 +11,7 @@ from evaluators.environments.parameter_golf.judge import judge
 from evaluators.environments.parameter_golf.spec import SPEC
 from evaluators.harness import language_model
 from evaluators.harness.identity import code_sha256
-from evaluators.harness.order import Order
+from evaluators.harness.order import Order, untold
 from evaluators.harness.shelf import Shelf
 from evaluators.sandbox import Isolation, SandboxUnavailable, reach
 
@@ -32,22 +32,13 @@ class ParameterGolf:
         report: Callable[[Progress], None],
     ) -> Measurement:
         """val_bpb on ``validation`` or ``sealed``. Raises HarnessFault (missing data or walls), Cancelled."""
-        try:
-            text, isolation = _text(profile, split), _walls(profile, level)
-        except (data.DataError, SandboxUnavailable) as error:
-            raise HarnessFault(str(error)) from error
-        order = Order(
-            profile=profile,
-            source=source,
-            seed=seed,
-            split=split,
-            isolation=isolation,
-            report=report,
-            train=text.train,
-            data_sha256=text.sha256,
-            evaluator_sha256=code_sha256(SPEC.name),
-        )
-        return language_model.measure(order, text.held_out)
+        order, held_out = _order(source, profile, seed, split, level, report)
+        return language_model.measure(order, held_out)
+
+    def project_size(self, source: Mapping[str, bytes], *, profile: Profile, seed: int, level: str) -> Measurement:
+        """See evaluators.sizing.Projecting."""
+        order, _ = _order(source, profile, seed, "validation", level, untold)
+        return language_model.project_size(order)
 
     def judge(self, measurement: Measurement, profile: Profile) -> Outcome:
         """Pure; see judge.py."""
@@ -57,6 +48,33 @@ class ParameterGolf:
         """Make or check the text. Never raises for missing data: it is what the answer is about."""
         found: dict[str, object] = {"environment": SPEC.name, "profile": profile.name}
         return found | (fineweb.prepare() if _is_fineweb(profile) else _packaged())
+
+
+def _order(
+    source: Mapping[str, bytes],
+    profile: Profile,
+    seed: int,
+    split: str,
+    level: str,
+    report: Callable[[Progress], None],
+) -> tuple[Order, tuple[bytes, ...]]:
+    """What a measurement is given, and the held-out texts. Raises HarnessFault."""
+    try:
+        text, isolation = _text(profile, split), _walls(profile, level)
+    except (data.DataError, SandboxUnavailable) as error:
+        raise HarnessFault(str(error)) from error
+    order = Order(
+        profile=profile,
+        source=source,
+        seed=seed,
+        split=split,
+        isolation=isolation,
+        report=report,
+        train=text.train,
+        data_sha256=text.sha256,
+        evaluator_sha256=code_sha256(SPEC.name),
+    )
+    return order, text.held_out
 
 
 @dataclass(frozen=True)

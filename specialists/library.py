@@ -1,0 +1,88 @@
+"""The record as one agent may read it: exactly what the campaign's lineage policy shows, in bounded pieces.
+
+With policy ``none`` an agent learns the scores of the start and of the best trial, and nothing of any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from django.db.models import Q
+
+from specialists.proposals import TrialText
+from specialists.workspace import decode
+from trials.lineage import LineageSlice, visible_trials
+from trials.models import Campaign, Trial
+from trials.querysets import TrialQuerySet
+from trials.services.blobs import get_text, get_tree
+
+ROWS = 20
+#: Words are looked for in so many of the newest visible trials: the cost of a search does not grow with the campaign.
+SEARCHED = 5_000
+FACTS = ("role", "label", "reason", "score", "delta_vs_parent", "delta_vs_best", "expected_delta", "artifact_bytes")
+
+
+def source_reader(campaign: Campaign, view: LineageSlice) -> Callable[[int], Mapping[str, str]]:
+    """Reads the source of the start, the best and of visible trials; anything else is refused with LookupError."""
+    shown = {entry.number for entry in view.entries()} | {0}
+
+    def read(number: int) -> Mapping[str, str]:
+        if number not in shown and not visible_trials(campaign, view.role, view.up_to).filter(number=number).exists():
+            raise LookupError(f"trial {number} is not shown to you")
+        trial = Trial.objects.only("source_id").get(campaign=campaign, number=number)
+        return decode(get_tree(trial.source_id))
+
+    return read
+
+
+class TrialLibrary:
+    """See specialists.proposals.Library."""
+
+    def __init__(self, campaign: Campaign, view: LineageSlice) -> None:
+        self._campaign, self._view = campaign, view
+        self._visible: TrialQuerySet = visible_trials(campaign, view.role, view.up_to)
+
+    def search(self, words: str, role: str, label: str, *, best_first: bool, below: int | None) -> Sequence[TrialText]:
+        """Visible trials whose hypothesis or reason holds every word, at most ROWS."""
+        rows = self._visible.filter(number__gt=self._campaign_end() - SEARCHED)
+        for word in words.split()[:8]:
+            rows = rows.filter(Q(hypothesis__icontains=word) | Q(reason__icontains=word))
+        if role:
+            rows = rows.filter(role=role)
+        if label:
+            rows = rows.filter(label=label)
+        if below is not None:
+            rows = rows.filter(number__lt=below)
+        rows = rows.select_related("parent")
+        found = rows.leading(self._campaign.direction, ROWS) if best_first else rows.newest(ROWS)
+        return [TrialText(trial.number, _facts(trial), trial.hypothesis) for trial in found]
+
+    def trial(self, number: int) -> TrialText:
+        """Everything that may be read of one trial. Raises LookupError."""
+        found: Trial | None = self._visible.select_related("parent").filter(number=number).first()
+        if found is None:
+            best = self._view.best
+            if best is not None and best.number == number:
+                return TrialText(number, {"score": best.score})
+            if number == 0:
+                return TrialText(number, {"score": self._view.start_score})
+            raise LookupError(f"trial {number} is not shown to you")
+        return TrialText(
+            number,
+            _facts(found) | {name: str(value) for name, value in found.numbers.items()},
+            hypothesis=found.hypothesis,
+            excerpt=found.excerpt,
+            diff=get_text(found.diff_id),
+            log=get_text(found.log_id),
+        )
+
+    def _campaign_end(self) -> int:
+        last = Campaign.objects.values_list("last_number", flat=True).get(pk=self._campaign.pk)
+        return last if self._view.up_to is None else min(last, self._view.up_to)
+
+
+def _facts(trial: Trial) -> dict[str, Any]:
+    facts = {name: getattr(trial, name) for name in FACTS}
+    facts["parent"] = None if trial.parent is None else trial.parent.number
+    return {name: value for name, value in facts.items() if value not in (None, "")}
