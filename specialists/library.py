@@ -29,7 +29,7 @@ def source_reader(campaign: Campaign, view: LineageSlice) -> Callable[[int], Map
 
     def read(number: int) -> Mapping[str, str]:
         if number not in shown and not visible_trials(campaign, view.role, view.up_to).filter(number=number).exists():
-            raise LookupError(f"trial {number} is not shown to you")
+            raise LookupError(f"trial {number} is not in this lineage slice")
         trial = Trial.objects.only("source_id").get(campaign=campaign, number=number)
         return decode(get_tree(trial.source_id))
 
