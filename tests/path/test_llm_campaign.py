@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings as site
 from django.db import connection
 
-from specialists import starts
+from evaluators import preflight
 from specialists.launch import launch_campaign
 from specialists.models import Session
 from tests.attacks.tiny import GOLF
@@ -52,7 +52,7 @@ def test_a_search_with_a_model_accounts_for_everything_and_keeps_its_key(
     """The start imports every file that a role owns, so that each trial runs what the model wrote."""
     joins = "".join(f"import {name.removesuffix('.py')}\n" for name in GOLF.environment.spec.files)
     start = {name: data if data == b"" else joins.encode() + data for name, data in GOLF.recipe({}).items()}
-    monkeypatch.setattr(starts, "read_recipe", lambda spec, profile: start)
+    monkeypatch.setattr(preflight, "read_recipe", lambda spec, profile: start)
     with serving(script) as server:
         point_at(monkeypatch, server, ANTHROPIC_API_KEY=KEY, LLM_CAMPAIGN_USD="5")
         logs: Path = request.getfixturevalue("workers")
