@@ -22,8 +22,8 @@ from specialists import launch
 from specialists.launch import LaunchSettings
 from trials.canonical import sha256_of
 from trials.models import Campaign, Trial
-from trials.report import build_report
 from trials.services.blobs import tree_sha256
+from trials.services.reports import current_report
 from trials.vocab import LIVE_CAMPAIGN_STATES, CampaignState
 
 ENVIRONMENT, PROFILE, ROSTER = "parameter_golf", "cpu", "paper-ten"
@@ -174,7 +174,7 @@ def summary(campaign: Campaign) -> dict[str, Any]:
     """The figures of the last line of ``DEMO_EXIT=1``. Raises DemoError for a campaign that did not end well."""
     if campaign.state != CampaignState.FINISHED:
         raise DemoError(f"campaign {campaign.slug} is {campaign.state}: {campaign.state_reason or 'no reason given'}")
-    report = build_report(campaign)
+    report = current_report(campaign)
     names = ("campaign", "trials", "keeps", "start", "best", "labels", "hours", "relative_change_pct", "sealed")
     return {
         name: report[name] for name in (*names, "trials_per_hour", "parallel_efficiency", "infrastructure_failures")

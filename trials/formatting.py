@@ -37,6 +37,21 @@ def percent(value: float | None, digits: int = 2) -> str:
     return ("" if value < 0 else "+") + fixed(value * 100, digits) + " %"
 
 
+def places(value: float | None, digits: int = 2) -> str:
+    """A number with that many decimals."""
+    return NOTHING if value is None else fixed(value, digits)
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A number with that many decimals, always with its sign."""
+    return NOTHING if value is None else ("" if value < 0 else "+") + fixed(value, digits)
+
+
+def part(value: float | None) -> str:
+    """A share of a whole as percent: 0.19 -> "19.0 %"."""
+    return NOTHING if value is None else fixed(value * 100, 1) + " %"
+
+
 def seconds(value: float | None) -> str:
     """Seconds with one decimal; the unit stands in the heading."""
     return NOTHING if value is None else fixed(value, 1)

@@ -23,6 +23,7 @@ from trials.querysets import (
     RollupQuerySet,
     TrialQuerySet,
 )
+from trials.report_models import CampaignReport as CampaignReport  # noqa: PLC0414 - a model of this app
 from trials.site_models import SiteEvent  # noqa: F401 - a model of this app
 from trials.sketch import FAILURE_LENGTH
 from trials.vocab import (

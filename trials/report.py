@@ -1,71 +1,186 @@
-"""The figures of one campaign as plain numbers (definitions: PAPER.md part B of the reference, docs/concepts.md).
+"""The report of one campaign: every figure, computed from the record in one pass (definitions: docs/report.md).
 
-Sums come from rollups, the frontier from its own rows; only keeps and sealed measurements are read trial by trial.
+``trials.services.reports`` keeps the newest one; the functions below that pages call cost the same at any size.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from django.db.models.fields.json import KeyTextTransform, KeyTransform
+
+from trials import counting, repairs
+from trials.counting import Outcome
+from trials.edits import EditKind, kind_of
 from trials.models import Campaign, FrontierStep, Measurement, Rollup, Trial
-from trials.vocab import UNCOUNTED_LABELS, Label, Purpose
+from trials.services.blobs import get_blob
+from trials.vocab import Label, Purpose
 
-SECONDS = ("queue_seconds", "run_seconds", "eval_seconds", "log_seconds")
+VERSION = 1  # of the definitions: a report of another version is computed again
+CHAINS = 200
+SCAN = 2_000
+#: One letter per trial number in ``CampaignReport.edit_kinds``: not looked at yet, no source, no trial of that number.
+UNREAD, SOURCELESS = " ", "-"
+LETTERS = {EditKind.SAME: "s", EditKind.KNOB: "k", EditKind.PROGRAM: "p"}
 
 
-def build_report(campaign: Campaign) -> dict[str, Any]:
-    """The report of ``manage.py report --json``."""
-    cells = [cell for cell in Rollup.objects.counts(campaign.pk, "role", "label") if cell["label"] != Label.BASELINE]
-    counted = [cell for cell in cells if cell["label"] not in UNCOUNTED_LABELS]
-    start, best = campaign.start_score, campaign.best_score
-    return {
-        "campaign": campaign.slug,
-        "state": campaign.state,
-        "state_reason": campaign.state_reason,
+@dataclass(frozen=True)
+class Built:
+    """A report and what the next one need not compute again."""
+
+    body: dict[str, Any]
+    edit_kinds: str
+
+
+def build_report(campaign: Campaign, known_edits: str = "") -> Built:
+    """All figures of ``manage.py report``; ``known_edits`` from the report before."""
+    rows = list(_outcomes(campaign))
+    counted = [row for row in rows if row.counted]
+    labels = Counter(row.label for row in rows)
+    cells = [cell for cell in Rollup.objects.counts(campaign.pk, "label") if cell["label"] != Label.BASELINE]
+    kinds = edit_kinds(campaign, known_edits)
+    everything = counting.figures(rows, campaign.slots)
+    ideas = [row for row in rows if not row.infrastructure]
+    without = everything if len(ideas) == len(rows) else counting.figures(ideas, campaign.slots)
+    body = {
+        **_head(campaign),
         "trials": campaign.trial_count,
         "keeps": campaign.keep_count,
-        "labels": _labels(cells),
-        "roles": _roles(counted),
-        "score_name": campaign.score_name,
-        "score_source": campaign.score_source,
-        "synthetic": "synthetic" in campaign.spec,
-        "start": start,
-        "best": best,
+        "labels": dict(labels),
+        "label_rates": counting.shares(Counter(row.label for row in counted)),
+        "roles": counting.profiles(counted),
+        "start": campaign.start_score,
+        "best": campaign.best_score,
         "relative_change_pct": None if campaign.improvement is None else 100.0 * campaign.improvement,
         "frontier": frontier(campaign),
         "sealed": sealed_scores(campaign),
         "hours": hours(campaign),
         "trials_per_hour": trials_per_hour(campaign),
-        "parallel_efficiency": parallel_efficiency(campaign, counted),
-        "machine_hours": {campaign.spec["profile"]["device"]: _busy_seconds(cells) / 3600.0},
-        "cross_role_keep_parent": cross_role_keep_parents(campaign),
+        "parallel_efficiency": counting.efficiency(trials_per_hour(campaign), counted, campaign.slots),
+        "machine_hours": {campaign.spec["profile"]["device"]: sum(_hours(cell) for cell in cells)},
+        "machine_hours_by_label": {cell["label"]: _hours(cell) for cell in cells},
+        "noise_sd": noise_sd(campaign),
         "origin": campaign.origin or None,
         "enforcement": campaign.enforcement,
         "boundary_crossings": campaign.crossing_count,
-        "infrastructure_failures": sum(cell["trials"] for cell in cells if cell["label"] == Label.HARNESS_ABORT),
+        "cross_role_keep_parent": counting.crossings(rows),
+        "diversity": (everything if campaign.is_released_run else without)["diversity"],
+        "infrastructure_failures": sum(row.infrastructure for row in rows),
+        "infrastructure": {
+            "with": everything,
+            "without": without,
+        },
+        "repairs": _repairs(rows),
+        "edits": _edits(kinds),
+    }
+    return Built(body, kinds)
+
+
+def _head(campaign: Campaign) -> dict[str, Any]:
+    return {
+        "campaign": campaign.slug,
+        "state": campaign.state,
+        "state_reason": campaign.state_reason,
+        "environment": campaign.environment,
+        "profile": campaign.profile,
+        "roster": campaign.roster,
+        "score_name": campaign.score_name,
+        "direction": campaign.direction,
+        "score_source": campaign.score_source,
+        "released_run": campaign.is_released_run,
+        "synthetic": "synthetic" in campaign.spec,
+        "at_event": campaign.last_seq,
     }
 
 
-def _labels(cells: list[dict[str, Any]]) -> dict[str, int]:
-    labels: Counter[str] = Counter()
-    for cell in cells:
-        labels[cell["label"]] += cell["trials"]
-    return dict(labels)
+def _outcomes(campaign: Campaign) -> Iterator[Outcome]:
+    """Finished trials but the baseline, by number."""
+    rows = (
+        Trial.objects.of(campaign.pk)
+        .finished()
+        .exclude(label=Label.BASELINE)
+        .order_by("number")
+        .values_list(
+            "number", "role", "label", "parent__number", "parent__role", "hypothesis", "finished_at",
+            "run_seconds", "eval_seconds", "log_seconds",
+            KeyTransform("infrastructure", "numbers"), KeyTextTransform("repairs", KeyTransform("notes", "proposal")),
+        )
+    )  # fmt: skip
+    uncounted = campaign.uncounted_labels
+    for number, role, label, parent, parent_role, hypothesis, at, *seconds, failed, repaired in rows.iterator(SCAN):
+        yield Outcome(
+            number=number,
+            role=role,
+            label=label,
+            parent=parent,
+            parent_role=parent_role or "",
+            hypothesis=hypothesis,
+            at=at,
+            seconds=sum(value or 0.0 for value in seconds),
+            counted=label not in uncounted,
+            infrastructure=label == Label.HARNESS_ABORT or bool(failed),
+            repairs=int(repaired) if repaired and repaired.isdigit() and len(repaired) < 10 else None,
+        )
 
 
-def _roles(counted: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    roles: dict[str, dict[str, Any]] = defaultdict(lambda: {"trials": 0, "keeps": 0, "labels": {}})
-    for cell in counted:
-        role = roles[cell["role"]]
-        role["trials"] += cell["trials"]
-        role["labels"][cell["label"]] = cell["trials"]
-        role["keeps"] += cell["trials"] if cell["label"] == Label.KEEP else 0
-    return dict(roles)
+def _hours(cell: dict[str, Any]) -> float:
+    return float(cell["run_seconds"] + cell["eval_seconds"]) / 3600.0
 
 
-def _busy_seconds(cells: list[dict[str, Any]]) -> float:
-    return float(sum(cell["run_seconds"] + cell["eval_seconds"] for cell in cells))
+def _repairs(rows: Sequence[Outcome]) -> dict[str, Any]:
+    """Boundary failures, how many of them were mended, and the newest chains."""
+    found = repairs.chains(
+        repairs.Attempt(row.number, row.label, row.parent, row.hypothesis, row.repairs) for row in rows
+    )
+    mended = {failed for chain in found for failed in chain.failures}
+    return {
+        "boundary_failures": sum(row.label in repairs.BOUNDARY_LABELS for row in rows),
+        "mended": len(mended),
+        "by_keeps": len({failed for chain in found if chain.label == Label.KEEP for failed in chain.failures}),
+        "count": len(found),
+        "chains": [
+            {"failures": list(chain.failures), "mended_by": chain.mended_by, "label": chain.label, "by": chain.by}
+            for chain in found[-CHAINS:]
+        ],
+    }
+
+
+def _edits(kinds: str) -> dict[str, Any]:
+    """Shares of knob-only and program-level edits among those whose sources are on record."""
+    counts = {kind: kinds.count(letter) for kind, letter in LETTERS.items()}
+    compared = sum(counts.values())
+    return {
+        "compared": compared,
+        **{kind.value: count for kind, count in counts.items()},
+        "knob_share": counts[EditKind.KNOB] / compared if compared else None,
+        "program_share": counts[EditKind.PROGRAM] / compared if compared else None,
+    }
+
+
+def edit_kinds(campaign: Campaign, known: str) -> str:
+    """One letter for each number from 0: kind of edit against the parent, where both sources are on record."""
+    letters = list(known.ljust(campaign.last_number + 1, UNREAD))
+    rows = (
+        Trial.objects.of(campaign.pk)
+        .filter(number__gte=len(known), parent__isnull=False)
+        .order_by("parent_id", "number")  # a parent's files are parsed once for its children
+        .values_list("number", "source_id", "parent__source_id")
+    )
+    for number, after, before in rows.iterator(SCAN):
+        letters[number] = SOURCELESS if after is None or before is None else LETTERS[_kind(before, after)]
+    return "".join(letters)
+
+
+def _kind(before: str, after: str) -> EditKind:
+    old, new = (json.loads(get_blob(sha256))["files"] for sha256 in (before, after))
+    if old.keys() != new.keys():
+        return EditKind.PROGRAM
+    names = [name for name in old if old[name] != new[name]]
+    return kind_of({name: get_blob(old[name]) for name in names}, {name: get_blob(new[name]) for name in names})
 
 
 def frontier(campaign: Campaign) -> list[dict[str, Any]]:
@@ -75,14 +190,18 @@ def frontier(campaign: Campaign) -> list[dict[str, Any]]:
 
 
 def hours(campaign: Campaign) -> float | None:
-    """Hours from the first submitted trial's record to the last; None before there are two."""
+    """Hours from the first counted trial's record to the last; None before there are two."""
     first = (
-        Trial.objects.of(campaign.pk).finished().filter(number__gt=0).order_by("number").values_list("finished_at")[:1]
+        Trial.objects.of(campaign.pk)
+        .finished()
+        .exclude(label__in={*campaign.uncounted_labels, Label.BASELINE})
+        .order_by("number")
+        .values_list("finished_at", flat=True)
+        .first()
     )
-    begun = first.first()
-    if begun is None or campaign.last_recorded_at is None:
+    if first is None or campaign.last_recorded_at is None:
         return None
-    return float((campaign.last_recorded_at - begun[0]).total_seconds() / 3600.0)
+    return float((campaign.last_recorded_at - first).total_seconds() / 3600.0)
 
 
 def trials_per_hour(campaign: Campaign) -> float | None:
@@ -91,22 +210,9 @@ def trials_per_hour(campaign: Campaign) -> float | None:
     return campaign.trial_count / elapsed if elapsed else None
 
 
-def parallel_efficiency(campaign: Campaign, counted: list[dict[str, Any]]) -> float | None:
-    """eta = T(N) / (N * T(1)) with T(1) from the mean run + eval + log seconds of a trial that waits for nobody."""
-    rate, trials = trials_per_hour(campaign), sum(cell["trials"] for cell in counted)
-    alone = sum(cell[name] for cell in counted for name in SECONDS[1:])
-    if rate is None or not trials or not alone:
-        return None
-    return float(rate * (alone / trials) / 3600.0 / campaign.slots)
-
-
-def cross_role_keep_parents(campaign: Campaign) -> dict[str, int]:
-    """Keeps whose parent is a trial of another role, of the keeps whose parent is a trial (not the start)."""
-    pairs = (
-        Trial.objects.of(campaign.pk).filter(label=Label.KEEP, parent__number__gt=0).values_list("role", "parent__role")
-    )
-    crossing = [role != parent_role for role, parent_role in pairs]
-    return {"n": sum(crossing), "of": len(crossing)}
+def noise_sd(campaign: Campaign) -> float | None:
+    """Spread of one recipe's score over seeds, where it was measured."""
+    return getattr(campaign, "noise_sd", None)
 
 
 def sealed_scores(campaign: Campaign) -> dict[str, float | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from trials import views
+from trials import report_views, views
 
 app_name = "trials"
 
@@ -13,6 +13,9 @@ urlpatterns = [
     path("campaigns/<slug:slug>/", views.campaign, name="campaign"),
     path("campaigns/<slug:slug>/head.json", views.head, name="head"),
     path("campaigns/<slug:slug>/charts/<slug:name>.json", views.chart, name="chart"),
+    path("campaigns/<slug:slug>/report/", report_views.report, name="report"),
+    path("campaigns/<slug:slug>/report.json", report_views.report_json, name="report-json"),
+    path("campaigns/<slug:slug>/files/<path:name>", report_views.trace_file, name="trace-file"),
     path("campaigns/<slug:slug>/trials/<int:number>/", views.trial, name="trial"),
     path("campaigns/<slug:slug>/trials/<int:number>/log.txt", views.trial_log, name="trial-log"),
 ]

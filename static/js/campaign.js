@@ -48,6 +48,7 @@ function showLatest(event) {
 
 function showElapsed() {
   const element = document.querySelector("[data-elapsed]");
+  if (!element) return; // a released run does not go on
   const until = element.dataset.until ? Date.parse(element.dataset.until) : Date.now();
   const passed = Math.max(0, until - Date.parse(element.dataset.since)) / 1000;
   element.textContent = format.duration(Math.floor(passed));

@@ -22,8 +22,8 @@ from specialists.launch import LaunchError, LaunchSettings, launch_campaign, val
 from specialists.rosters import SINGLE, rosters_for
 from tests.factories import make_campaign, order_of, run_trial, submit
 from trials.models import Campaign, Measurement, Trial
-from trials.report import build_report
 from trials.services import submissions
+from trials.services.reports import current_report
 from trials.vocab import Label, Purpose
 
 BADGE = "scores read from the script's log"
@@ -74,7 +74,7 @@ def test_trials_of_a_script_are_measured_and_marked_everywhere(client: Client, f
     assert (moved.label, moved.reason) == (Label.PREFLIGHT_CRASH, "points.csv is outside the role's surface")
 
     campaign.refresh_from_db()
-    assert campaign.spec["score_source"] == campaign.score_source == build_report(campaign)["score_source"] == "log"
+    assert campaign.spec["score_source"] == campaign.score_source == current_report(campaign)["score_source"] == "log"
     for trial in (baseline, edited, moved):
         assert trial.measurements.get(purpose=Purpose.TRIAL).record["score_source"] == "log"
     client.force_login(User.objects.create_user("viewer"))
@@ -95,7 +95,7 @@ def test_a_search_over_a_script_ends_without_sealed_scores(fit_line: Script) -> 
         services.evaluate(order.pk)
     assert services.judge_measured(campaign.pk) == len(orders) == 1
     campaign.refresh_from_db()
-    assert build_report(campaign)["sealed"] == {"start": None, "best": None}
+    assert current_report(campaign)["sealed"] == {"start": None, "best": None}
     ended = Measurement.objects.get(campaign=campaign, purpose=Purpose.SEALED)
     assert (ended.status, ended.record["reason"]) == (Label.INVALID_RESULT, "a script has no sealed split")
 
@@ -105,7 +105,7 @@ def test_scores_of_an_evaluator_bear_no_mark(client: Client) -> None:
     campaign = make_campaign()
     trial = run_trial(campaign, 2.4, parent=None)
     client.force_login(User.objects.create_user("viewer"))
-    assert build_report(campaign)["score_source"] == "evaluator"
+    assert current_report(campaign)["score_source"] == "evaluator"
     for address in ("/", campaign.get_absolute_url(), trial.get_absolute_url()):
         assert "read from the script" not in page(client, address)
 

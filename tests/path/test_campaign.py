@@ -14,8 +14,8 @@ from specialists.launch import LaunchSettings, launch_campaign
 from specialists.models import Session
 from tests.trials.test_services import chain_is_whole
 from trials.models import Campaign, Evaluation, Measurement, Rollup, Trial
-from trials.report import build_report
 from trials.services.blobs import get_text, get_tree
+from trials.services.reports import current_report
 from trials.vocab import LIVE_CAMPAIGN_STATES, SCORED_LABELS, Label, Purpose
 
 GIVE_UP_SECONDS = 420
@@ -71,7 +71,7 @@ def test_a_reproducible_campaign_runs_by_itself_and_repeats_itself(workers: Path
     assert record["isolation"]["level"] in {"L2", "L3"} and record["score_source"] == "evaluator"
     assert record["evaluator_sha256"] and record["fingerprint"]
     assert sum(Rollup.objects.filter(campaign=first).values_list("trials", flat=True)) == 5
-    assert build_report(first)["trials"] == 4
+    assert current_report(first)["trials"] == 4
 
 
 @pytest.mark.django_db(transaction=True)

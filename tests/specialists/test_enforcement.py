@@ -16,8 +16,8 @@ from specialists.proposers.command.prompt import prompt
 from tests.factories import finish, make_campaign, run_trial, start
 from tests.specialists.test_command import Agent, agent
 from trials.models import Campaign, Evaluation, Event, Trial
-from trials.report import build_report
 from trials.services import submissions
+from trials.services.reports import current_report
 
 __all__ = ["agent"]
 
@@ -56,7 +56,7 @@ def test_advisory_surfaces_let_it_pass_and_record_the_crossing(agent: Agent, adm
     trial = finish(start(session.trial), 1.9)
     assert trial.numbers == {"files_outside_surface": 1}
     campaign.refresh_from_db()
-    report = build_report(campaign)
+    report = current_report(campaign)
     assert (report["enforcement"], report["boundary_crossings"]) == ("advisory", 1)
     page = admin_client.get(campaign.get_absolute_url()).content.decode()
     assert "surfaces <b>advisory</b> · <b>1</b> trial crossed them" in page

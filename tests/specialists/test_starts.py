@@ -14,8 +14,8 @@ from specialists.launch import LaunchError, LaunchSettings, launch_campaign
 from tests.factories import finish, make_campaign, order_of, run_trial, start
 from trials.lineage import build_slice
 from trials.models import Campaign, Event, Trial
-from trials.report import build_report
 from trials.services.blobs import get_tree
+from trials.services.reports import current_report
 from trials.vocab import CampaignState
 
 pytestmark = pytest.mark.django_db
@@ -55,7 +55,7 @@ def test_the_best_of_another_campaign_is_the_start_and_recorded(first: Campaign,
     assert begun.hypothesis == "Trial 3 of toy-search, unchanged."
     assert order_of(begun).split == "validation"
     origin = {"campaign": "toy-search", "trial": 3, "score": 1.8, "source": begun.source_id, "up_to": 3}
-    assert campaign.origin == origin == build_report(campaign)["origin"]
+    assert campaign.origin == origin == current_report(campaign)["origin"]
     event = Event.objects.get(campaign=campaign, kind="campaign_launched")
     assert event.payload["origin"] == origin
     page = admin_client.get(campaign.get_absolute_url()).content.decode()

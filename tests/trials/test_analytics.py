@@ -41,7 +41,7 @@ def test_labels_equal_a_count_over_the_trials(campaign: Campaign) -> None:
     assert {row.label: row.trials for row in found} == dict(expected)
     assert [row.trials for row in found] == sorted(expected.values(), reverse=True)
     assert sum(row.share for row in found) == pytest.approx(1.0)
-    assert {row.label: row.trials for row in found} == report.build_report(campaign)["labels"]
+    assert {row.label: row.trials for row in found} == report.build_report(campaign).body["labels"]
 
 
 def test_roles_equal_a_count_over_the_trials(campaign: Campaign) -> None:

@@ -18,9 +18,9 @@ from trials import synthetic
 from trials.hypotheses import HypothesisKey
 from trials.lineage import build_slice
 from trials.models import Blob, Campaign, Evaluation, Event, FrontierStep, Measurement, Rollup, Trial
-from trials.report import build_report
 from trials.services import bulk, events, leases, outcomes, submissions
 from trials.services.blobs import get_tree
+from trials.services.reports import current_report
 from trials.vocab import UNCOUNTED_LABELS, Direction, Label
 
 pytestmark = pytest.mark.django_db
@@ -201,7 +201,7 @@ def test_fill_makes_a_campaign_that_says_what_it_is(capsys: pytest.CaptureFixtur
     assert (campaign.state, campaign.trial_count) == ("stopped", counted)
     assert campaign.last_number == 120 and Trial.objects.of(campaign.pk).finished().count() == 121
     assert chain_is_whole(campaign)
-    report = build_report(campaign)
+    report = current_report(campaign)
     assert report["synthetic"] is True and campaign.name.startswith("Synthetic")
     last = Trial.objects.of(campaign.pk).get(number=120)
     assert set(get_tree(last.source_id or "")) == {*campaign.spec["files"], *campaign.spec["joins"]}

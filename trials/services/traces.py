@@ -215,7 +215,8 @@ def _notes(row: Row) -> dict[str, str]:
 
 def _numbers(row: Row, score: float | None) -> dict[str, Any]:
     """Figures of the row; a score that its label does not allow to count stands here under another name."""
-    numbers: dict[str, Any] = dict(row.figures)
+    whole = {name for name, value in row.figures.items() if value.is_integer() and "." not in row.cells[name]}
+    numbers: dict[str, Any] = {name: int(value) if name in whole else value for name, value in row.figures.items()}
     if score is None and row.score is not None:
         numbers["logged_score"] = row.score
     if row.is_infrastructure:

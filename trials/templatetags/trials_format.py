@@ -16,7 +16,20 @@ from trials.vocab import Direction
 
 register = template.Library()
 
-for _name in ("score", "delta", "percent", "seconds", "whole", "duration", "words", "short", "visible"):
+for _name in (
+    "score",
+    "delta",
+    "percent",
+    "seconds",
+    "whole",
+    "duration",
+    "words",
+    "short",
+    "visible",
+    "places",
+    "signed",
+    "part",
+):
     register.filter(_name, getattr(formatting, _name))
 
 

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from autoresearch_site.stack import Stack, StackError
 from specialists.launch import LaunchError, LaunchSettings, launch_campaign
 from trials.models import Campaign
-from trials.report import build_report
+from trials.services.reports import current_report
 from trials.vocab import LIVE_CAMPAIGN_STATES
 
 POLL_SECONDS = 0.5
@@ -47,7 +47,7 @@ class Command(BaseCommand):
                 printed = _short(launch_campaign(chosen, actor="command"))
             else:
                 with Stack(settings.DATA_DIR, web=False) as stack:
-                    printed = build_report(wait_for(launch_campaign(chosen, actor="command"), stack))
+                    printed = current_report(wait_for(launch_campaign(chosen, actor="command"), stack))
         except (LaunchError, StackError, OSError, ValueError) as error:
             raise CommandError(str(error)) from error
         if options["json"]:

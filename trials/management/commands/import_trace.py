@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from trials.services.reports import current_report
 from trials.services.traces import import_trace
 from trials.traces.folder import read_trace
 from trials.traces.layouts import LAYOUTS, TraceError, layout_of
@@ -34,6 +35,7 @@ class Command(BaseCommand):
         try:
             trace = read_trace(folder, layout_of(environment), _say)
             campaign = import_trace(trace, name, lineage, _say)
+            current_report(campaign)
         except (TraceError, OSError) as error:
             raise CommandError(" ".join(str(error).split())) from error
         printed = {

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from trials.models import Campaign
-from trials.report import build_report
+from trials.services.reports import current_report
 
 
 class Command(BaseCommand):
@@ -23,7 +23,7 @@ class Command(BaseCommand):
         if campaign is None:
             known = ", ".join(Campaign.objects.values_list("slug", flat=True)[:10]) or "none"
             raise CommandError(f"campaign {slug!r} does not exist, expected one of: {known}")
-        report = build_report(campaign)
+        report = current_report(campaign)
         if options["json"]:
             self.stdout.write(json.dumps(report))
             return
