@@ -1,4 +1,4 @@
-"""The whole batch of acts against the walls: behind every level, as root and as an ordinary user, after a downgrade."""
+"""Attacks of every entry and environment behind every level: as root, as an ordinary user, after a forced downgrade."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.attacks import walls
+from tests.attacks.levels import refused
 from tests.evaluators.test_sandbox import NOBODY, SYSTEM_PYTHON, users
-from trials.vocab import VALID
 
-#: (arena, wanted level, what is forced)
-PLAN = [("golf", "L3", ""), ("speed", "L3", ""), ("golf", "L3", "landlock"), ("speed", "L2", "")]
+#: (arena, wanted level, what is forced): with all walls, and with those of L2, wanted or after a downgrade
+PLANS = {
+    "L3": [("golf", "L3", ""), ("core", "L3", ""), ("speed", "L3", "")],
+    "L2": [("golf", "L3", "landlock"), ("core", "L2", ""), ("speed", "L3", "landlock")],
+}
 
 
 def program(user: str) -> tuple[list[str], str]:
@@ -35,25 +38,26 @@ def people() -> list[str]:
 
 
 @pytest.mark.parametrize("user", people())
-def test_no_act_of_the_batch_works_at_any_level(user: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("level", PLANS)
+def test_no_attack_works_at_any_level(level: str, user: str, tmp_path: Path) -> None:
     command, search = program(user)
     done = subprocess.run(
-        [*command, "-B", "-m", walls.__name__, json.dumps(PLAN)],
+        [*command, "-B", "-m", walls.__name__, json.dumps(PLANS[level])],
         env={"PYTHONPATH": search, "PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path), "API_KEY": walls.SECRET},
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) == len(PLAN)
-    for (arena, wanted, force), each in zip(PLAN, found, strict=True):
-        reached = each["isolation"]
-        where = (arena, wanted, force, reached["backend"], each["why"])
-        assert (each["worked"], each["touched"], each["left"]) == ([], [], []), where
-        assert (each["label"], each["same"]) == (VALID, True), where
-        assert (reached["wanted"], reached["start"]) == (wanted, "warm")
-        assert reached["level"] == ("L2" if force else wanted)
-        assert (force in reached["why_lower"]) if force else (reached["why_lower"] == "")
+    only_walls = level == "L3" and user == "self" and os.getuid() == 0  # the others are in the tables
+    wanted_of = {arena: (wanted, force) for arena, wanted, force in PLANS[level]}
+    assert len(found) == sum(1 if only_walls else 1 + len(refused(arena)) for arena in wanted_of)
+    for each in found:
+        reached, (wanted, force) = each["isolation"], wanted_of[each["arena"]]
+        where = (each["arena"], each["attack"], reached["backend"])
+        assert (each["wrong"], each["touched"], each["left"]) == ("", [], []), where
+        assert (reached["level"], reached["wanted"], reached["start"]) == (level, wanted, "warm"), where
+        assert (force in reached["why_lower"]) if force else (reached["why_lower"] == ""), where
