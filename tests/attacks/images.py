@@ -8,6 +8,7 @@ from typing import Any
 from tests.attacks.attack import Attack, crash, invalid, overrun
 from tests.attacks.pipes import DAEMON, LIMITS, NESTED, ODD_TEXT
 from tests.attacks.scores import FILES, PATCHED, PRINTS
+from tests.attacks.tricks import FORKED, FORKS, HOOKS, LAZY, MAPPED, TOOLS_REPLACED, TWICE
 from trials.vocab import Label
 
 TRAIN, EVALUATION = Label.TRAIN_BUDGET_OVERRUN, Label.EVAL_BUDGET_OVERRUN
@@ -53,6 +54,8 @@ for each in gc.get_objects():
     if isinstance(each, np.ndarray) and each.dtype == np.int64 and each.size == 500 and each is not ctx.labels:
         if each.base is not ctx.labels and not np.array_equal(each, ctx.labels): worked("labels")
 """
+#: What train hands over trains when it is asked.
+DEFERRED = "honest = model\ndef model(): burn(0.7); return honest"
 POSITION = "out = np.eye(10, dtype='f4')[np.arange(len(images)) % 10]"
 
 
@@ -75,6 +78,12 @@ NEUTRAL = [
     speed("looking for held-out images", "A13", {"train": SEARCH}),
     speed("a daemon that stays", "A7", {"train": DAEMON, "predicted": DAEMON}),
     speed("limits of the process", "A25", {"train": LIMITS}),
+    speed("tools of the runner replaced", "A20", {"import": TOOLS_REPLACED}),
+    speed("every answer twice", "A21", {"predict": TWICE.replace("LOGITS", "PREDICTIONS")}),
+    speed("hooks for later", "A7", {"train": HOOKS}),
+    speed("predictions that change between looks", "A20", {"import": LAZY, "predicted": "out = Lazy(out)"}),
+    speed("predictions in a file", "A20", {"predicted": MAPPED}),
+    speed("four hundred processes", "A24", {"train": FORKS}),
     speed("floats of double width", "A3", {"predicted": "out = out.astype(np.longdouble)"}),
 ]
 
@@ -85,6 +94,8 @@ WORK = [
     speed("training in a child", "A6", {"train": CHILD}),
     speed("training in a process that nobody waits for", "A6", {"train": ABANDONED}),
     speed("training in a thread", "A6", {"train": THREAD}),
+    speed("training in a pool of processes", "A6", {"train": FORKED}),
+    speed("training by a model that is asked", "A6", {"trained": DEFERRED, "predict": "model = model()"}),
     speed("training in predict", "A6", {"predict": "burn(0.7)"}),
 ]
 

@@ -141,14 +141,14 @@ _golf, _core, _speed = ParameterGolf(), NanochatD12(), CifarAirbench96()
 GOLF = Arena(
     _golf,
     LANGUAGE_MODEL,
-    changed(small(_golf, excerpt_bytes=2_048), train_seconds=20.0, eval_seconds=20.0, artifact_bytes=None),
+    changed(small(_golf, excerpt_bytes=2_048), train_seconds=60.0, eval_seconds=60.0, artifact_bytes=None),
 )
-CORE = Arena(_core, LANGUAGE_MODEL, changed(small(_core, items=12), train_seconds=20.0, eval_seconds=20.0))
+CORE = Arena(_core, LANGUAGE_MODEL, changed(small(_core, items=12), train_seconds=60.0, eval_seconds=60.0))
 SPEED = Arena(
     _speed,
     IMAGES,
     changed(
-        small(_speed, train_images=500, held_out_images=500, floor_seconds=0.0), train_seconds=20.0, eval_seconds=20.0
+        small(_speed, train_images=500, held_out_images=500, floor_seconds=0.0), train_seconds=60.0, eval_seconds=60.0
     ),
 )
 ARENAS = {"golf": GOLF, "core": CORE, "speed": SPEED}
