@@ -31,6 +31,7 @@ class Kind(IntEnum):
     LABELS = 11  # int64, one for each training image
     LIBRARY = 12  # packed: a JSON description of shards on disk, then what each token spells
     ASIDE = 13  # the same as CHUNK, outside the budget: neither scored nor learnt from
+    TAIL = 14  # the same as CHUNK, and a position: logits are wanted from there on
     READY = 64  # nothing: the runner has started; sent before any byte of a recipe is read
     PROGRESS = 65  # units spent, u64
     TRAINED = 66  # the artifact; nothing where the model stays in the process

@@ -23,6 +23,8 @@ from meter import Meter, Uncounted
 from recipe_process import FOLDER, Budget, Clock, Failed, failure, import_recipe, settle
 
 MARKS = 50
+#: Bytes of logits that a predictor without ``logits_from`` is asked for at once where only the end of rows is wanted.
+WHOLE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,17 @@ def pack_logits(value: object) -> bytes:
     return struct.pack("<3I", *array.shape) + np.ascontiguousarray(array, dtype="<f4").tobytes()
 
 
+def tail_of(predictor: Any, tokens: np.ndarray[Any, Any], first: int, vocabulary: int) -> object:
+    """Logits (B, T - first, V) of tokens (B, T): from a predictor that can leave the rest out, or cut from all."""
+    if callable(getattr(predictor, "logits_from", None)):
+        return predictor.logits_from(tokens.copy(), first)
+    rows, length = tokens.shape
+    at_once = max(1, WHOLE_BYTES // (4 * length * max(1, vocabulary)))
+    parts = [np.asarray(predictor.logits(tokens[at : at + at_once].copy())) for at in range(0, rows, at_once)]
+    odd = next((part for part in parts if part.ndim != 3 or part.shape[1] != length), None)
+    return odd if odd is not None else np.concatenate([part[:, first:] for part in parts])
+
+
 def serve(settings: Mapping[str, Any], incoming: int, outgoing: int) -> None:
     """Serve one phase, ``train`` or ``predict``, until the evaluator closes the pipe."""
     session = Session(settings, incoming, outgoing)
@@ -194,7 +207,8 @@ def predict(session: Session) -> None:
             artifact = frames.read_frame(session.incoming, Kind.ARTIFACT)
             predictor = recipe.load(artifact, session.context([]))
             adapts = callable(getattr(predictor, "adapt", None))
-            session.send(Kind.LOADED, bytes([adapts]) + pack_vocabulary(predictor.vocabulary()))
+            words = predictor.vocabulary()
+            session.send(Kind.LOADED, bytes([adapts]) + pack_vocabulary(words))
             chunk = np.empty((0, 0), dtype=np.int32)
             while (request := frames.next_frame(session.incoming)) is not None:
                 kind, payload = request
@@ -204,6 +218,12 @@ def predict(session: Session) -> None:
                     chunk = np.frombuffer(payload, dtype="<i4", offset=8).reshape(rows, length)
                     with session.outside_the_budget() if kind is Kind.ASIDE else nullcontext():
                         answer = pack_logits(predictor.logits(chunk.copy()))
+                    session.tell_units()
+                    session.send(Kind.LOGITS, answer)
+                elif kind is Kind.TAIL:
+                    rows, length, first = struct.unpack_from("<3I", payload)
+                    chunk = np.frombuffer(payload, dtype="<i4", offset=12).reshape(rows, length)
+                    answer = pack_logits(tail_of(predictor, chunk, first, len(words)))
                     session.tell_units()
                     session.send(Kind.LOGITS, answer)
                 elif kind is Kind.ENCODE:

@@ -12,7 +12,7 @@ import os
 import struct
 import sys
 
-REQUEST = struct.Struct("<4I")  # rows, length, vocabulary, bytes of tokens that follow
+REQUEST = struct.Struct("<5I")  # rows, length, vocabulary, bytes of tokens that follow, 1 where margins are wanted
 FINE, NOT_FINITE = 0, 1
 
 
@@ -28,7 +28,10 @@ def read_exactly(descriptor: int, count: int) -> bytes:
 
 
 def main() -> None:
-    """Answer each request with FINE and float64 (rows, length), or NOT_FINITE, row and position (two u32)."""
+    """Answer each request with FINE and float64 (rows, length), or NOT_FINITE, row and position (two u32).
+
+    Margins follow in another float64 (rows, length): how far each token's logit is above the largest of the others.
+    """
     told = json.loads(sys.argv[1])
     sys.path[:0] = told["search"]
     import torch  # noqa: PLC0415 - found only through the search path that was just told
@@ -37,13 +40,13 @@ def main() -> None:
     device, memory, size = torch.device(told["device"]), int(told["memory"]), 0
     os.write(1, b"\x00")
     while head := read_exactly(0, REQUEST.size):
-        rows, length, vocabulary, token_bytes = REQUEST.unpack(head)
+        rows, length, vocabulary, token_bytes, with_margins = REQUEST.unpack(head)
         tokens = torch.frombuffer(bytearray(read_exactly(0, token_bytes)), dtype=torch.int32).view(rows, length)
         if os.fstat(memory).st_size != size:
             size = os.fstat(memory).st_size
             shared = mmap.mmap(memory, size)
         logits = torch.frombuffer(shared, dtype=torch.float32, count=rows * length * vocabulary)
-        picked = torch.empty(rows, length, dtype=torch.float64)
+        picked = torch.empty(1 + with_margins, rows, length, dtype=torch.float64)
         wrong = b""
         for row, values in enumerate(logits.view(rows, length, vocabulary)):
             wide = values.to(device)
@@ -53,7 +56,10 @@ def main() -> None:
                 break
             wanted = tokens[row].to(device).long()[:, None]
             wide = wide.double()
-            picked[row] = (wide.gather(1, wanted)[:, 0] - wide.logsumexp(dim=-1)).cpu()
+            own = wide.gather(1, wanted)[:, 0]
+            picked[0, row] = (own - wide.logsumexp(dim=-1)).cpu()
+            if with_margins:
+                picked[1, row] = (own - wide.scatter(1, wanted, -torch.inf).amax(dim=-1)).cpu()
         answer = bytes([NOT_FINITE]) + wrong if wrong else bytes([FINE]) + picked.numpy().tobytes()
         at = 0
         while at < len(answer):

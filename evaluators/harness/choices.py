@@ -8,7 +8,6 @@ or whether it is the first. Log-probabilities are computed here, per byte of the
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,8 +15,9 @@ import numpy as np
 
 from evaluators.contract import Measurement
 from evaluators.harness import scoring
-from evaluators.harness.conversation import Conversation, not_causal
+from evaluators.harness.conversation import not_causal
 from evaluators.harness.order import Order
+from evaluators.harness.training_budget import BudgetedTraining
 from evaluators.harness.verdicts import Verdict
 from evaluators.harness.wire import Wire
 from trials.vocab import Label
@@ -76,14 +76,12 @@ def measure(order: Order, items: Sequence[Item], excerpt: Sequence[bytes]) -> Me
     return _Trial(order, items, excerpt).measurement()
 
 
-class _Trial(Conversation):
+class _Trial(BudgetedTraining):
     """One measurement under way."""
 
     def __init__(self, order: Order, items: Sequence[Item], excerpt: Sequence[bytes]) -> None:
         super().__init__(order)
         self.items, self.excerpt = items, excerpt
-        self.draw = np.random.default_rng(secrets.randbits(128))
-        self.spelt: dict[bytes, scoring.Tokens] = {}
         self.rows: list[Row] = []
 
     def run(self) -> float:
@@ -98,55 +96,6 @@ class _Trial(Conversation):
                 *self._excerpt_rows(),
             ]
             return self._score(self._ask_all())
-
-    # The budget of the training
-
-    def cpu_floor(self) -> float:
-        """Training is bounded by its own budget; later phases are watched as everywhere."""
-        return math.inf if self.phase == "train" else super().cpu_floor()
-
-    def told_seconds(self, seconds: float) -> float:
-        """The recipe is told its CPU budget in reference seconds: a constant, so that no step count follows a clock."""
-        paired = self.phase == "train" and not self.limits.wallclock
-        return self.number("cap_reference_seconds") if paired else seconds
-
-    def budget_used(self, wire: Wire) -> float:
-        """Share of the budget that training has used: its CPU seconds at what the reference pays, or its wall clock."""
-        if self.limits.wallclock:
-            return wire.clocks()[0] / self.limits.train_seconds
-        nominal = self.number("nominal_seconds_per_gigaunit") / 1e9
-        return wire.clocks()[1] * nominal / self.yardstick.cost() / self.number("cap_reference_seconds")
-
-    def fraction(self, wire: Wire, budget: int | None) -> float:
-        """Training: of its budget."""
-        return self.budget_used(wire) if self.phase == "train" else super().fraction(wire, budget)
-
-    def watch(self, wire: Wire, budget: int | None) -> None:
-        """Training that is far over its budget is stopped. Raises Verdict."""
-        super().watch(wire, budget)
-        if (
-            self.phase == "train"
-            and not self.limits.wallclock
-            and self.budget_used(wire) > (1 + self.limits.unit_tolerance) * self.number("slack")
-        ):
-            self._book_budget(wire)
-            over_budget(self.record.numbers, self.limits.unit_tolerance)
-
-    def trained(self, wire: Wire) -> None:
-        """The artifact has arrived: what it cost is final. Raises Verdict when that is too much."""
-        self._book_budget(wire)
-        if not self.limits.wallclock:
-            over_budget(self.record.numbers, self.limits.unit_tolerance)
-
-    def _book_budget(self, wire: Wire) -> None:
-        used = self.budget_used(wire)
-        if self.limits.wallclock:
-            self.record.numbers.update(budget_used=round(used, 4))
-            return
-        cap = self.number("cap_reference_seconds")
-        self.record.numbers.update(
-            budget_used=round(used, 4), train_reference_seconds=round(used * cap, 3), cap_reference_seconds=cap
-        )
 
     # Rows and their answers
 
@@ -196,7 +145,7 @@ class _Trial(Conversation):
 
     def _ask(self, wire: Wire, asked: Sequence[Asked]) -> list[Answer]:
         """Spell a sample again, then have all rows predicted in random company."""
-        self._spell_again(wire)
+        self.spell_again(wire)
         answers: list[Answer] = []
         for index, chunk in enumerate(chunks_of(asked, self.draw, int(self.number("chunk_tokens")))):
             length = -(-max(len(one.tokens) for one in chunk) // BUCKET) * BUCKET
@@ -204,20 +153,9 @@ class _Trial(Conversation):
             answers += self._read(wire, chunk, tokens, index)
         return answers
 
-    def _spell_again(self, wire: Wire) -> None:
-        """A few pieces, alone: the process that spelt all of them could have written what it saw into the spelling."""
-        pieces = list(self.spelt)
-        sample = [pieces[i] for i in self.draw.permutation(len(pieces))[: int(self.number("spelt_again"))]]
-        for piece, again in zip(sample, self.spell(wire, sample), strict=True):
-            if not np.array_equal(again, self.spelt[piece]):
-                raise Verdict(Label.INVALID_RESULT, "encode() spells the same bytes in two ways", {})
-
     def _read(self, wire: Wire, chunk: Sequence[Asked], tokens: scoring.Tokens, index: int) -> list[Answer]:
         """The counted log-probabilities of a chunk of padded rows (B, T)."""
         logits = self.logits(wire, tokens)
-        if self.scorer is not None:  # it takes all positions in its stride
-            found = self.log_probabilities(wire, logits, tokens, index)
-            return [Answer(one, found[i, self.rows[one.row].first : one.end]) for i, one in enumerate(chunk)]
         try:
             scoring.require_finite(logits)
         except scoring.NotADistribution as error:
@@ -259,17 +197,6 @@ class _Trial(Conversation):
         self.record.numbers.update({f"correct_{task}": as_bits(found) for task, found in credits.items()})
         self.record.numbers["ties"] = sum(0 < one < 1 for found in credits.values() for one in found)
         return centred(accuracies, chances)
-
-
-def over_budget(numbers: Mapping[str, float | int | str], tolerance: float) -> None:
-    """Raises Verdict (train_budget_overrun, with the seconds over) when ``budget_used`` is beyond the tolerance."""
-    share, used, cap = (
-        float(numbers[name]) for name in ("budget_used", "train_reference_seconds", "cap_reference_seconds")
-    )
-    if share > 1 + tolerance:
-        reason = f"{used:.2f} reference seconds of {cap:g}, {used - cap:.2f} over"
-        over: dict[str, float | int | str] = {"seconds_over": round(used - cap, 3), "phase": "train"}
-        raise Verdict(Label.TRAIN_BUDGET_OVERRUN, reason, {**numbers, **over})
 
 
 def chunks_of(asked: Sequence[Asked], draw: np.random.Generator, most: int) -> list[list[Asked]]:

@@ -344,19 +344,22 @@ class Conversation:
                 raise Verdict(Label.INVALID_RESULT, reason, {})
             yield wire, said[:1] == b"\x01"
 
-    def logits(self, wire: Wire, tokens: scoring.Tokens, kind: Kind = Kind.CHUNK) -> scoring.Logits:
-        """Ask for the logits of a chunk (B, T) -> (B, T, V). Raises Verdict.
+    def logits(
+        self, wire: Wire, tokens: scoring.Tokens, kind: Kind = Kind.CHUNK, first: int | None = None
+    ) -> scoring.Logits:
+        """Ask for the logits of a chunk (B, T) -> (B, T, V), or from position ``first`` on. Raises Verdict.
 
-        kind: CHUNK, or ASIDE where the answer costs the recipe nothing of its budget.
+        kind: CHUNK, or ASIDE where the answer costs the recipe nothing of its budget; TAIL with ``first``.
         """
         rows, length = tokens.shape
-        shape = (rows, length, len(self.vocabulary))
+        shape = (rows, length - (first or 0), len(self.vocabulary))
         count = math.prod(shape)
         room = memoryview(bytearray(4 * count)) if self.scorer is None else self.scorer.room(count)
-        wire.send(kind, struct.pack("<2I", rows, length) + tokens.astype("<i4").tobytes())
-        head = self.answer(wire, Kind.LOGITS, LOGITS_HEAD.size + 4 * count, room)
-        found = LOGITS_HEAD.unpack_from(head) if len(head) >= LOGITS_HEAD.size else ()
-        if found != shape or len(head) != LOGITS_HEAD.size:
+        head = (rows, length) if first is None else (rows, length, first)
+        wire.send(kind, struct.pack(f"<{len(head)}I", *head) + tokens.astype("<i4").tobytes())
+        said = self.answer(wire, Kind.LOGITS, LOGITS_HEAD.size + 4 * count, room)
+        found = LOGITS_HEAD.unpack_from(said) if len(said) >= LOGITS_HEAD.size else ()
+        if found != shape or len(said) != LOGITS_HEAD.size:
             raise Verdict(Label.INVALID_RESULT, f"logits of shape {found}, expected {shape}")
         return np.frombuffer(room, dtype="<f4").reshape(shape)
 
@@ -369,6 +372,16 @@ class Conversation:
                 return scoring.log_probabilities(logits, tokens)
             with wire.paused():
                 return self.scorer.log_probabilities(logits, tokens)
+
+    def with_margins(
+        self, wire: Wire, logits: scoring.Logits, tokens: scoring.Tokens, index: int
+    ) -> tuple[scoring.Floats, scoring.Floats]:
+        """The same, and how far each token's logit is above the largest of the others, (B, T). Raises Verdict."""
+        with _in_chunk(index):
+            if self.scorer is None:
+                return scoring.log_probabilities(logits, tokens), scoring.margins(logits, tokens)
+            with wire.paused():
+                return self.scorer.with_margins(logits, tokens)
 
 
 @contextmanager

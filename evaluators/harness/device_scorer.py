@@ -23,7 +23,7 @@ from evaluators.sandbox.command import environment
 from evaluators.sandbox.view import CHILD, view
 
 PROGRAM = CHILD / "scorer.py"
-REQUEST = struct.Struct("<4I")
+REQUEST = struct.Struct("<5I")
 FLOAT = 4
 
 
@@ -55,15 +55,26 @@ class DeviceScorer:
 
         Raises NotADistribution when a logit is not finite, HarnessFault when the process ends.
         """
+        (picked,) = self._ask(logits, tokens, 1)
+        return picked
+
+    def with_margins(self, logits: Logits, tokens: Tokens) -> tuple[Floats, Floats]:
+        """The same, and how far each token's logit is above the largest of the others (B, T); infinite alone."""
+        picked, margins = self._ask(logits, tokens, 2)
+        return picked, margins
+
+    def _ask(self, logits: Logits, tokens: Tokens, figures: int) -> list[Floats]:
+        """So many figures, each (B, T)."""
         rows, length, vocabulary = logits.shape
         said = tokens.astype("<i4").tobytes()
         with self._lock:
             try:
-                self._send(REQUEST.pack(rows, length, vocabulary, len(said)) + said)
+                self._send(REQUEST.pack(rows, length, vocabulary, len(said), figures - 1) + said)
                 if self._receive(1) == b"\x01":
                     row, position = struct.unpack("<2I", self._receive(8))
                     raise NotADistribution(f"a logit is not finite, first in row {row} at position {position}")
-                return np.frombuffer(self._receive(8 * rows * length), dtype="<f8").reshape(rows, length)
+                body = self._receive(8 * figures * rows * length)
+                return list(np.frombuffer(body, dtype="<f8").reshape(figures, rows, length))
             except OSError as error:
                 self._stop()
                 raise HarnessFault(f"the device scorer ended: {error}") from error

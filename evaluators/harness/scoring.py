@@ -75,6 +75,16 @@ def log_probabilities(logits: Logits, tokens: Tokens) -> Floats:
     return total
 
 
+def margins(logits: Logits, tokens: Tokens) -> Floats:
+    """logits (B, T, V), tokens (B, T) -> how far each token's logit is above the largest of the others (B, T)."""
+    wanted = tokens[..., None].astype(np.int64)
+    others = logits.astype(np.float64)
+    own = np.take_along_axis(others, wanted, axis=-1)[..., 0]
+    np.put_along_axis(others, wanted, -np.inf, axis=-1)
+    found: Floats = own - others.max(axis=-1)
+    return found
+
+
 def require_finite(logits: Logits) -> None:
     """Raises NotADistribution that names the first row and position of logits (B, T, V) that are not finite."""
     if not np.isfinite(logits).all():

@@ -20,7 +20,7 @@ from evaluators.child.frames import Kind
 from evaluators.contract import Measurement, Outcome
 from evaluators.environments.cifar_airbench96 import data as images
 from evaluators.environments.parameter_golf import data as golf_data
-from evaluators.harness import choices, cold_process, language_model, scoring, wire
+from evaluators.harness import choices, cold_process, language_model, scoring, training_budget, wire
 from evaluators.harness.conversation import Conversation
 from evaluators.harness.gate import Rules
 from tests.attacks.attack import Attack, check, invalid, overrun
@@ -223,7 +223,7 @@ NEEDS = [
     Need(
         "budget of reference seconds",
         overrun("hidden", "A6", {"train": NUMPY}, Label.TRAIN_BUDGET_OVERRUN, HIDDEN, settings=STRICT, arenas=["core"]),
-        (off(choices, "over_budget"), off(core_judge, "over_budget")),
+        (off(training_budget, "over_budget"), off(core_judge, "over_budget")),
         arena="core",
         better=False,
     ),

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from evaluators.contract import EnvironmentSpec, HarnessFault, Measurement, Outcome, Profile, Progress
-from evaluators.environments.nanochat_d12 import tasks
+from evaluators.environments.nanochat_d12 import bundle, climbmix, tasks
 from evaluators.environments.nanochat_d12.judge import judge
 from evaluators.environments.nanochat_d12.spec import SPEC
-from evaluators.harness import choices, text
+from evaluators.harness import choices, continuations, text
 from evaluators.harness.identity import code_sha256
 from evaluators.harness.order import Order
-from evaluators.sandbox import SandboxUnavailable, reach
+from evaluators.harness.shelf import Shelf
+from evaluators.sandbox import Isolation, SandboxUnavailable, reach
 
 
 class NanochatD12:
@@ -33,22 +34,35 @@ class NanochatD12:
     ) -> Measurement:
         """CORE on ``validation`` or ``sealed``. Raises HarnessFault (missing data or walls), Cancelled."""
         try:
-            corpus, isolation = _corpus(), reach(level, start="warm")
+            isolation = _walls(profile, level)
+            if is_climbmix(profile):
+                full = climbmix.load(profile, split)
+            else:
+                corpus = _corpus()
         except (text.DataError, SandboxUnavailable) as error:
             raise HarnessFault(str(error)) from error
+
+        def order(train: tuple[bytes, ...] | Shelf, data_sha256: Mapping[str, str]) -> Order:
+            return Order(
+                profile=profile,
+                source=source,
+                seed=seed,
+                split=split,
+                isolation=isolation,
+                report=report,
+                train=train,
+                data_sha256=data_sha256,
+                evaluator_sha256=code_sha256(SPEC.name),
+            )
+
+        if is_climbmix(profile):
+            questions = full.bundle.questions(split, int(str(profile.settings["items"])))
+            known = {"train": full.train.sha256(), split: full.sha256(), f"{split} items": bundle.sha256_of(questions)}
+            return continuations.measure(order(full.train, known), questions, full.bundle.chances(), full.texts)
         items = items_of(split, profile)
-        order = Order(
-            profile=profile,
-            source=source,
-            seed=seed,
-            split=split,
-            isolation=isolation,
-            report=report,
-            train=tuple(body for _name, body in sorted(corpus.train.items())),
-            data_sha256={**corpus.sha256, f"{split} items": tasks.sha256_of(items)},
-            evaluator_sha256=code_sha256(SPEC.name),
-        )
-        return choices.measure(order, items, _excerpt(corpus, split, profile))
+        known = {**corpus.sha256, f"{split} items": tasks.sha256_of(items)}
+        train = tuple(body for _name, body in sorted(corpus.train.items()))
+        return choices.measure(order(train, known), items, _excerpt(corpus, split, profile))
 
     def judge(self, measurement: Measurement, profile: Profile) -> Outcome:
         """Pure; see judge.py."""
@@ -56,27 +70,42 @@ class NanochatD12:
 
     def prepare(self, profile: Profile) -> dict[str, object]:
         """Make or check the text and the items. Never raises for missing data: it is what the answer is about."""
-        found: dict[str, object] = {
-            "environment": SPEC.name,
-            "profile": profile.name,
-            "looked_for": f"{text.PLAYS}, {text.BIBLE} (installed packages)",
-            "kept_in": str(text.data_directory() / SPEC.name),
-            "expected": "the texts whose hashes are recorded, and items of all tasks in validation and sealed",
-        }
-        try:
-            corpus = _corpus()
-        except text.DataError as error:
-            return found | {"ready": False, "there": {}, "missing": [str(error)]}
-        there = {
-            split: text.describe(list(corpus.documents(split).values())) | {"sha256": corpus.sha256[split]}
-            for split in text.SPLITS
-        }
-        asked = {split: items_of(split, profile) for split in ("validation", "sealed")}
-        counted = {
-            split: {**Counter(item.task for item in items), "sha256": tasks.sha256_of(items)}
-            for split, items in asked.items()
-        }
-        return found | {"ready": True, "there": there, "items": counted, "missing": []}
+        found: dict[str, object] = {"environment": SPEC.name, "profile": profile.name}
+        return found | (climbmix.prepare(profile) if is_climbmix(profile) else _packaged_items(profile))
+
+
+def is_climbmix(profile: Profile) -> bool:
+    """Whether the profile reads an operator's folder, and not the packaged text."""
+    return profile.settings.get("text") == "climbmix"
+
+
+def _walls(profile: Profile, level: str) -> Isolation:
+    """Forked from a warm server on a processor; a driver does not survive a fork. Raises SandboxUnavailable."""
+    start = "cold" if profile.limits.wallclock else "warm"
+    return reach(level, start=start, loopback=bool(profile.settings.get("loopback")))
+
+
+def _packaged_items(profile: Profile) -> dict[str, object]:
+    """What there is of the small profiles' text and items."""
+    found: dict[str, object] = {
+        "looked_for": f"{text.PLAYS}, {text.BIBLE} (installed packages)",
+        "kept_in": str(text.data_directory() / SPEC.name),
+        "expected": "the texts whose hashes are recorded, and items of all tasks in validation and sealed",
+    }
+    try:
+        corpus = _corpus()
+    except text.DataError as error:
+        return found | {"ready": False, "there": {}, "missing": [str(error)]}
+    there = {
+        split: text.describe(list(corpus.documents(split).values())) | {"sha256": corpus.sha256[split]}
+        for split in text.SPLITS
+    }
+    asked = {split: items_of(split, profile) for split in ("validation", "sealed")}
+    counted = {
+        split: {**Counter(item.task for item in items), "sha256": tasks.sha256_of(items)}
+        for split, items in asked.items()
+    }
+    return found | {"ready": True, "there": there, "items": counted, "missing": []}
 
 
 def items_of(split: str, profile: Profile) -> tuple[choices.Item, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from evaluators.contract import Measurement, Outcome, Profile
-from evaluators.harness.choices import over_budget
+from evaluators.harness.training_budget import over_budget
 from evaluators.harness.verdicts import FAILURES, Verdict, over_seconds
 from trials.vocab import VALID, Label
 

@@ -7,21 +7,17 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import sentencepiece
-
-from evaluators.harness import shelf
+from evaluators.harness import pieces, shelf
 from evaluators.harness.text import DataError, data_directory
 
 FOLDER, TOKENIZER = "GOLF_FINEWEB_DIR", "GOLF_TOKENIZER"
 PREPARE = "manage.py prepare parameter_golf --profile {}"
-SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 LEAST_TRAINED = 1
 
 EXPECTED = {
@@ -29,15 +25,6 @@ EXPECTED = {
     "fineweb_val_*.bin": f"at least one shard, the first of which is scored; each is {shelf.SHAPE}",
     "*.model": "the SentencePiece model of these tokens, one file",
 }
-
-
-@dataclass(frozen=True)
-class Spelling:
-    """What the tokens of a SentencePiece model spell; boundary: its <s>. See shelf.Shelf."""
-
-    vocabulary: tuple[bytes, ...]
-    boundary: int
-    strip: bool
 
 
 @dataclass(frozen=True)
@@ -86,7 +73,7 @@ class FineWeb:
 def load() -> FineWeb:
     """The indexed shards. Raises DataError that names what is missing."""
     files = _files()
-    spelling = spelling_of(files.model)
+    spelling = pieces.spelling_of(files.model)
     folder = index_folder()
     prepare = PREPARE.format("gpu")
 
@@ -106,7 +93,7 @@ def prepare() -> dict[str, object]:
         faults = [fault for path in files.shards() if (fault := _fault(path))]
         if faults:
             raise DataError(*faults)
-        spelling = spelling_of(files.model)
+        spelling = pieces.spelling_of(files.model)
         vocabulary = len(spelling.vocabulary)
         shelf.index(files.shards(), spelling.boundary, vocabulary, index_folder(), tell=_tell)
         ready = load()
@@ -125,37 +112,6 @@ def looked_for() -> str:
 def index_folder() -> Path:
     """Where it is kept which documents the shards hold."""
     return data_directory() / "parameter_golf" / "fineweb"
-
-
-def spelling_of(model: Path) -> Spelling:
-    """What each token spells. Raises DataError for a file that is no SentencePiece model."""
-    return _spelling(model, model.stat().st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=2)
-def _spelling(model: Path, _changed: int) -> Spelling:
-    pieces = sentencepiece.SentencePieceProcessor()
-    try:
-        pieces.Load(str(model))
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"{model} cannot be read, expected a SentencePiece model") from error
-    if pieces.bos_id() < 0:
-        raise DataError(f"{model} has no <s>, expected a model whose <s> stands in front of each document")
-    first = pieces.encode("a")
-    return Spelling(
-        vocabulary=tuple(_spelt(pieces, number) for number in range(pieces.get_piece_size())),
-        boundary=pieces.bos_id(),
-        strip=bool(first) and pieces.id_to_piece(first[0]).startswith(SPACE),
-    )
-
-
-def _spelt(pieces: sentencepiece.SentencePieceProcessor, number: int) -> bytes:
-    piece: str = pieces.id_to_piece(number)
-    if pieces.is_control(number) or pieces.is_unknown(number) or pieces.is_unused(number):
-        return b""
-    if pieces.is_byte(number):  # <0x41>
-        return bytes([int(piece[3:-1], 16)])
-    return piece.replace(SPACE, " ").encode()
 
 
 def _files() -> Files:
