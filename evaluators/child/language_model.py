@@ -135,11 +135,14 @@ def pack_tokens(numbers: Sequence[int]) -> bytes:
     return packed
 
 
-def pack_logits(value: object) -> bytes:
+def pack_logits(value: object) -> memoryview:
     array = np.asarray(value)
     if array.ndim != 3 or array.dtype.kind != "f":
         raise Failed(f"logits() returned {array.dtype} of shape {array.shape}, expected float32 (B, T, V)")
-    return struct.pack("<3I", *array.shape) + np.ascontiguousarray(array, dtype="<f4").tobytes()
+    packed = np.empty(3 + array.size, dtype="<f4")  # copied once: there may be gigabytes of them
+    packed[:3].view("<u4")[:] = array.shape
+    packed[3:].reshape(array.shape)[:] = array
+    return packed.view("u1").data
 
 
 def tail_of(predictor: Any, tokens: np.ndarray[Any, Any], first: int, vocabulary: int) -> object:

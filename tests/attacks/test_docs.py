@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.attacks import budgets, images, pipes, scores, tricks
+from tests.attacks import budgets, images, pipes, questions, scores, tricks
 from tests.attacks.walls import CHECKOUT
 
 PAGE = (CHECKOUT / "docs/attacks.md").read_text(encoding="utf-8")
@@ -14,6 +14,7 @@ TABLES = [
     budgets.ATTACKS,
     pipes.ATTACKS,
     tricks.ATTACKS,
+    questions.ATTACKS,
     [*images.NEUTRAL, *images.WORK, *images.REFUSED],
 ]
 ATTACKS = [attack for table in TABLES for attack in table]

@@ -55,9 +55,7 @@ def examples() -> dict[str, list[dict[str, Any]]]:
         )
         found["who"].append(
             {
-                "context_options": [
-                    f"{number}: the {word} and the {each} met, and the {word}" for each in (other, word)
-                ],
+                "context_options": [f"{number}: the {word} met the {other}, the {each}" for each in (other, word)],
                 "continuation": f"was the taller of the {draw.choice(words)}s",
                 "gold": number % 2,
             }

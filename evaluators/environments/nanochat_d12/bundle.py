@@ -289,4 +289,5 @@ def _is_text(value: object, *, empty: bool = True) -> bool:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    said = f"{error} is missing" if isinstance(error, KeyError) else f"{error}"
+    return " ".join(said.split())[:200]

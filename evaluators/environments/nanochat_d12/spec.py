@@ -72,7 +72,7 @@ CLIMBMIX: dict[str, object] = {
     "tokenizer_bytes": 256_000_000,
     # Questions of each task; bytes of held-out text that val_bpb is about, and the length of its rows in tokens.
     "items": 500,
-    "scored_bytes": 1_000_000,
+    "scored_bytes": 500_000,
     "row_tokens": 1024,
     # Tokens and bytes of logits of one request; the share of requests that are sent twice, half of their rows among
     # others; pieces of text that each process spells again.
