@@ -15,10 +15,9 @@ import numpy as np
 
 from evaluators.contract import Measurement
 from evaluators.harness import scoring
-from evaluators.harness.conversation import not_causal
 from evaluators.harness.order import Order
 from evaluators.harness.training_budget import BudgetedTraining
-from evaluators.harness.verdicts import Verdict
+from evaluators.harness.verdicts import Verdict, not_causal
 from evaluators.harness.wire import Wire
 from trials.vocab import Label
 

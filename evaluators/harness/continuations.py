@@ -18,11 +18,10 @@ from evaluators.child.frames import Kind
 from evaluators.contract import Measurement
 from evaluators.harness import scoring
 from evaluators.harness.choices import BUCKET, LARGEST_MOVE, PACK, TIE, Row, as_bits, centred, credit
-from evaluators.harness.conversation import not_causal
 from evaluators.harness.order import Order
 from evaluators.harness.projection import project
 from evaluators.harness.training_budget import BudgetedTraining
-from evaluators.harness.verdicts import Phase
+from evaluators.harness.verdicts import Phase, not_causal
 from evaluators.harness.wire import Wire
 
 FLOAT = 4

@@ -11,7 +11,7 @@ import math
 import os
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -391,12 +391,6 @@ def _in_chunk(index: int) -> Iterator[None]:
         yield
     except scoring.NotADistribution as error:
         raise Verdict(Label.INVALID_RESULT, f"{error} of chunk {index}", {"chunk": index}) from error
-
-
-def not_causal(move: float, what: str, where: Mapping[str, int]) -> Verdict:
-    """A prediction that depends on more than its row's earlier tokens."""
-    reason = f"not causal: a prediction moved by {move:.4g} nats when {what}"
-    return Verdict(Label.INVALID_RESULT, reason, {**where, "largest_move": move})
 
 
 def _vocabulary(packed: bytes, most: int) -> list[bytes]:

@@ -16,9 +16,10 @@ import numpy as np
 from evaluators.child.frames import Kind
 from evaluators.contract import Measurement
 from evaluators.harness import scoring
-from evaluators.harness.conversation import Conversation, not_causal
+from evaluators.harness.conversation import Conversation
 from evaluators.harness.order import Order
 from evaluators.harness.projection import project
+from evaluators.harness.verdicts import not_causal
 from evaluators.harness.wire import Wire
 
 PACK_BYTES = 1 << 20

@@ -71,6 +71,12 @@ def over_seconds(seconds: Mapping[str, float], limits: Limits) -> Verdict | None
     ) or over_wallclock("predict", evaluation, limits.eval_seconds, limits.unit_tolerance)
 
 
+def not_causal(move: float, what: str, where: Mapping[str, int]) -> Verdict:
+    """A prediction that depends on more than its row's earlier tokens."""
+    reason = f"not causal: a prediction moved by {move:.4g} nats when {what}"
+    return Verdict(Label.INVALID_RESULT, reason, {**where, "largest_move": move})
+
+
 def of_wire(error: WireError, phase: Phase, budget: int | None) -> Verdict:
     """The verdict on a conversation that broke off. Raises HarnessFault when the sandbox itself broke."""
     over = overrun_label(phase)

@@ -94,7 +94,7 @@ def small(name: str, *, threads: int = 1, settings: Mapping[str, object] | None 
         "spelt_again": 200,
         "threads": threads,
         "scorer_threads": 1,
-        "projection_seconds": 2.0,
+        "projection_seconds": 20.0,
         "scratch_bytes": 64 << 20,
         **(settings or {}),
     }

@@ -130,7 +130,8 @@ def test_a_full_size_profile_runs_end_to_end(ready: dict[str, Any], name: str, t
     assert (found.status, found.reason, found.excerpt) == ("ok", "", "")
     outcome = core.CORE.judge(found, profile)
     assert outcome.label == VALID
-    assert -0.6 < (outcome.score or -1.0) < 0.5
+    assert outcome.score is not None
+    assert -0.6 < outcome.score < 0.5
     assert set(found.secondary) == {"val_bpb", "core_per_token", "colours", "who", "again"}
     assert 3.0 < found.secondary["val_bpb"] < 9.0
     assert 0.0 < float(outcome.numbers["budget_used"]) < 1.0
@@ -144,7 +145,10 @@ def test_a_full_size_profile_runs_end_to_end(ready: dict[str, Any], name: str, t
 
 def test_training_beyond_its_seconds_is_an_overrun(ready: dict[str, Any]) -> None:
     assert ready["ready"]
-    late = tiny(("schedule.py", "TRAIN_SHARE: float = 0.95", "TRAIN_SHARE: float = 9.0"))
+    late = tiny(
+        ("schedule.py", "TRAIN_SHARE: float = 0.95", "TRAIN_SHARE: float = 9.0"),
+        ("schedule.py", "TOKENS_PER_PARAMETER: float = 12.0", "TOKENS_PER_PARAMETER: float = 1e6"),
+    )
     found = files.measured(late, files.small("gpu", train_seconds=2.0, artifact_bytes=None))
     assert found.status == Label.TRAIN_BUDGET_OVERRUN, found.reason
     assert found.numbers["phase"] == "train"
