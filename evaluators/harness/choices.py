@@ -17,9 +17,8 @@ from evaluators.contract import Measurement
 from evaluators.harness import scoring
 from evaluators.harness.order import Order
 from evaluators.harness.training_budget import BudgetedTraining
-from evaluators.harness.verdicts import Verdict, not_causal
+from evaluators.harness.verdicts import in_chunk, not_causal
 from evaluators.harness.wire import Wire
-from trials.vocab import Label
 
 #: Largest change of a log-probability, in nats, that is put down to the order of sums in another chunk.
 LARGEST_MOVE = 1e-4
@@ -155,10 +154,8 @@ class _Trial(BudgetedTraining):
     def _read(self, wire: Wire, chunk: Sequence[Asked], tokens: scoring.Tokens, index: int) -> list[Answer]:
         """The counted log-probabilities of a chunk of padded rows (B, T)."""
         logits = self.logits(wire, tokens)
-        try:
+        with in_chunk(index):
             scoring.require_finite(logits)
-        except scoring.NotADistribution as error:
-            raise Verdict(Label.INVALID_RESULT, f"{error} of chunk {index}", {"chunk": index}) from error
         spans = [(self.rows[one.row].first, one.end) for one in chunk]
         wanted = np.concatenate([logits[i, first:end] for i, (first, end) in enumerate(spans)])
         targets = np.concatenate(

@@ -26,7 +26,7 @@ from evaluators.harness.identity import fingerprint
 from evaluators.harness.order import Order, Record, count_code
 from evaluators.harness.shelf import Shelf
 from evaluators.harness.standby import Standby
-from evaluators.harness.verdicts import TRAINING, Phase, Verdict, of_failure, of_wire, over_wallclock
+from evaluators.harness.verdicts import TRAINING, Phase, Verdict, in_chunk, of_failure, of_wire, over_wallclock
 from evaluators.harness.wire import Late, Wire, WireError, not_ready
 from evaluators.harness.yardstick import Unpaired, Yardstick
 from evaluators.sandbox import Bounds, Confined, SandboxUnavailable
@@ -367,7 +367,7 @@ class Conversation:
         self, wire: Wire, logits: scoring.Logits, tokens: scoring.Tokens, index: int
     ) -> scoring.Floats:
         """Natural log-probabilities of the tokens of chunk ``index``, (B, T). Raises Verdict."""
-        with _in_chunk(index):
+        with in_chunk(index):
             if self.scorer is None:
                 return scoring.log_probabilities(logits, tokens)
             with wire.paused():
@@ -377,20 +377,11 @@ class Conversation:
         self, wire: Wire, logits: scoring.Logits, tokens: scoring.Tokens, index: int
     ) -> tuple[scoring.Floats, scoring.Floats]:
         """The same, and how far each token's logit is above the largest of the others, (B, T). Raises Verdict."""
-        with _in_chunk(index):
+        with in_chunk(index):
             if self.scorer is None:
                 return scoring.log_probabilities(logits, tokens), scoring.margins(logits, tokens)
             with wire.paused():
                 return self.scorer.with_margins(logits, tokens)
-
-
-@contextmanager
-def _in_chunk(index: int) -> Iterator[None]:
-    """Logits that are no distribution become a verdict that names their chunk."""
-    try:
-        yield
-    except scoring.NotADistribution as error:
-        raise Verdict(Label.INVALID_RESULT, f"{error} of chunk {index}", {"chunk": index}) from error
 
 
 def _vocabulary(packed: bytes, most: int) -> list[bytes]:

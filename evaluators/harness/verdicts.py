@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal
 
 from evaluators.child.frames import Kind
 from evaluators.contract import HarnessFault, Limits
+from evaluators.harness.scoring import NotADistribution
 from evaluators.harness.wire import Busy, Ended, Late, Overrun, Spent, TooLong, WireError
 from trials.vocab import Label
 
@@ -69,6 +71,15 @@ def over_seconds(seconds: Mapping[str, float], limits: Limits) -> Verdict | None
     return over_wallclock(
         "train", seconds.get("train", 0.0), limits.train_seconds, limits.unit_tolerance
     ) or over_wallclock("predict", evaluation, limits.eval_seconds, limits.unit_tolerance)
+
+
+@contextmanager
+def in_chunk(index: int) -> Iterator[None]:
+    """Logits that are no distribution become a verdict that names their chunk."""
+    try:
+        yield
+    except NotADistribution as error:
+        raise Verdict(Label.INVALID_RESULT, f"{error} of chunk {index}", {"chunk": index}) from error
 
 
 def not_causal(move: float, what: str, where: Mapping[str, int]) -> Verdict:

@@ -79,7 +79,7 @@ CLIMBMIX: dict[str, object] = {
     "chunk_tokens": 65_536,
     "chunk_bytes": 256 << 20,
     "probed_share": 1.0,
-    "spelt_again": 2000,
+    "spelt_again": 10_000,
     "most_tokens": 65_536,
     "threads": 8,
     "scorer_threads": 4,
