@@ -185,7 +185,7 @@ NEEDS = [
     Need(
         "contexts spelt again",
         invalid("hints", "A10", HINTS, "in two ways", arenas=["core"]),
-        (off(choices._Trial, "_spell_again"),),
+        (off(choices._Trial, "spell_again"),),
         arena="core",
         better=False,
     ),
