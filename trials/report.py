@@ -16,14 +16,14 @@ from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from trials import counting, repairs
 from trials.counting import Outcome
 from trials.edits import EditKind, kind_of
-from trials.models import Campaign, FrontierStep, Measurement, Rollup, Trial
+from trials.models import Blob, Campaign, FrontierStep, Measurement, Rollup, Trial
 from trials.services.blobs import get_blob
 from trials.vocab import Label, Purpose
 
 VERSION = 1  # of the definitions: a report of another version is computed again
 CHAINS = 200
 SCAN = 2_000
-#: One letter per trial number in ``CampaignReport.edit_kinds``: not looked at yet, no source, no trial of that number.
+#: One letter per trial number in ``CampaignReport.edit_kinds``: no trial with a parent, no two sources, else the kind.
 UNREAD, SOURCELESS = " ", "-"
 LETTERS = {EditKind.SAME: "s", EditKind.KNOB: "k", EditKind.PROGRAM: "p"}
 
@@ -171,8 +171,18 @@ def edit_kinds(campaign: Campaign, known: str) -> str:
         .values_list("number", "source_id", "parent__source_id")
     )
     for number, after, before in rows.iterator(SCAN):
-        letters[number] = SOURCELESS if after is None or before is None else LETTERS[_kind(before, after)]
+        letters[number] = _letter(before, after)
     return "".join(letters)
+
+
+def _letter(before: str | None, after: str | None) -> str:
+    """No kind where a source was not released, or was withheld by the bundle that the campaign came in."""
+    if before is None or after is None:
+        return SOURCELESS
+    try:
+        return LETTERS[_kind(before, after)]
+    except (Blob.DoesNotExist, json.JSONDecodeError):
+        return SOURCELESS
 
 
 def _kind(before: str, after: str) -> EditKind:

@@ -22,7 +22,8 @@ from tests.trials.traces.runs import DATA, row, write_run
 from trials import tasks
 from trials.models import Campaign, CampaignReport, Trial
 from trials.report import build_report
-from trials.services import reports, traces
+from trials.services import reports, submissions, traces
+from trials.services.blobs import put_blobs
 from trials.services.reports import current_report
 from trials.traces.folder import read_trace
 from trials.traces.layouts import layout_of
@@ -195,6 +196,18 @@ def test_edits_that_were_compared_before_are_not_compared_again(
     assert build_report(campaign, first.edit_kinds).edit_kinds == " kkpskkp"
     monkeypatch.setattr("trials.report._kind", lambda before, after: pytest.fail("compared again"))
     assert build_report(campaign, " kkpskkp").edit_kinds == " kkpskkp"
+
+
+def test_sources_that_were_withheld_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = make_campaign()
+    run_trial(campaign, 2.4, parent=None)
+    monkeypatch.setattr(submissions, "put_blobs", lambda many: put_blobs(list(many)[-3:]))  # the tree, not its files
+    run_trial(campaign, 2.3, files=tree("kept = 'elsewhere'", "y = 0"))
+    monkeypatch.setattr(submissions, "put_blobs", lambda many: put_blobs([b"", *list(many)[-2:]]))
+    run_trial(campaign, 2.2)
+    campaign.refresh_from_db()
+    assert current_report(campaign)["edits"]["compared"] == 0
+    assert build_report(campaign).edit_kinds == " --"
 
 
 def test_a_report_is_computed_once_per_event(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
