@@ -26,6 +26,7 @@ import io
 import json
 import math
 import os
+import statistics
 import struct
 import sys
 import tempfile
@@ -519,6 +520,8 @@ _PLAN = (
     "spec_sha256", "direction", "score_name",
 )  # fmt: skip
 _ENDED = frozenset({"finished", "stopped", "failed"})
+_STANDINGS = ("", "harness_abort", *sorted(SCORED | FAILED))
+PROVISIONAL = _STANDINGS.index("provisional")
 
 
 class Withheld:
@@ -566,7 +569,7 @@ class Replay:
     def __init__(self, bundle: Container, findings: Findings, withheld: Withheld) -> None:
         self.bundle, self.findings, self.withheld = bundle, findings, withheld
         self.open: dict[int, Row] = {}
-        self.rows = Table("<32s32sd?")  # digest of the finished row, source, score (nan: none), there
+        self.rows = Table("<32s32sd?B")  # digest of the row, source, score (nan: none), there, standing
         self.launched: Row = {}
         self.state, self.state_reason = "", ""
         self.seq, self.head, self.last_number, self.submitted = 0, "", -1, 0
@@ -575,6 +578,7 @@ class Replay:
         self.best: tuple[int, float] | None = None
         self.frontier: list[tuple[int, float]] = []
         self.measurements = Measurements(bundle, findings)
+        self.confirming = Confirming(findings)
 
     def run(self) -> None:
         """All events in order; the chain first, then what the event says."""
@@ -643,8 +647,14 @@ class Replay:
             self.open[number] = row
             if kind == "trial_finished":
                 self._finished(event, row)
+        elif kind == "campaign_calibrated":
+            self._calibrated(payload)
+        elif kind == "confirmation_opened":
+            self.confirming.opened(self._number(event), payload, self.best)
+        elif kind == "confirmation_closed":
+            self._closed(self._number(event), payload)
         if "measurement" in payload and kind != "trial_finished":
-            self.measurements.take(self._number(event), payload)
+            self._measured(event)
 
     def _once(self) -> None:
         if self.launched:
@@ -663,7 +673,14 @@ class Replay:
         if score is not None and (label == "baseline" or (label == "keep" and self._expected(score) == "keep")):
             self.best = (number, score)
             self.frontier.append((number, score))
-        self.rows.put(number, bytes.fromhex(payload["row"]), bytes(32), math.nan if score is None else score, True)
+        self.rows.put(
+            number,
+            bytes.fromhex(payload["row"]),
+            bytes(32),
+            math.nan if score is None else score,
+            True,
+            _STANDINGS.index(label),
+        )
 
     @staticmethod
     def _number(event: Row) -> int:
@@ -685,20 +702,56 @@ class Replay:
                 self.findings.fail("events.jsonl", "its parent has another source than it says", number)
         self.open[number] = fold({}, event, self.withheld)
 
-    def _finished(self, event: Row, row: Row) -> None:
-        number, payload = row["number"], event["body"]
-        del self.open[number]
-        record = self.measurements.take(number, payload) if payload["measurement"] else None
+    def _measured(self, event: Row) -> None:
+        """A measurement beside the search: sealed, of the start's noise, or of a confirmation."""
+        kind, payload = event["kind"], event["body"]
+        candidate = self._number(event)
+        number = payload.get("measured", candidate)
+        record = self.measurements.take(number, payload)
+        if kind in ("calibration_measured", "confirmation_measured"):
+            self._judged(number, payload, record)
+            self.confirming.measured(kind, candidate, number, payload)
+
+    def _calibrated(self, payload: Row) -> None:
+        """The noise, and the start's mean in place of its first score."""
+        if self.best is None:
+            raise ValueError("the noise is told before the start has a score")
+        self.confirming.calibrated(self.best[1], payload)
+        self.best = (self.best[0], payload["mean"])
+        self.frontier[0] = self.best
+
+    def _closed(self, number: int, payload: Row) -> None:
+        score = self.confirming.closed(number, payload, self.launched["direction"])
+        there = self.rows.get(number)
+        if there is None or there[4] != PROVISIONAL:
+            self.findings.fail("events.jsonl", "is decided, and was not provisional", number)
+            return
+        if payload["standing"] not in _STANDINGS:
+            raise ValueError(f"the standing is {payload['standing']!r}")
+        self.rows.put(number, *there[:4], _STANDINGS.index(payload["standing"]))
+        if score is not None:
+            self.keeps += 1
+            self.best = (number, score)
+            self.frontier.append((number, score))
+
+    def _judged(self, number: int, payload: Row, record: Row | None) -> None:
+        """The label that an event gives a measurement against the one that it deserves."""
         label, score = payload["label"], payload["score"]
         judged = None if record is None else judge(self.launched["spec"], record)
         if judged is None:
             self.findings.count("labels taken as recorded")
-        else:
-            self.findings.count("labels derived from measurements")
-            got = (VALID, score) if label in SCORED else (label, None)
-            if got != judged or (label not in SCORED and score is not None):
-                what = f"recorded as {label} ({score}), its measurement gives {judged[0]} ({judged[1]})"
-                self.findings.fail("trials.jsonl", what, number)
+            return
+        self.findings.count("labels derived from measurements")
+        valid = label in SCORED or label == VALID
+        if ((VALID, score) if valid else (label, None)) != judged or (not valid and score is not None):
+            what = f"recorded as {label} ({score}), its measurement gives {judged[0]} ({judged[1]})"
+            self.findings.fail("trials.jsonl", what, number)
+
+    def _finished(self, event: Row, row: Row) -> None:
+        number, payload = row["number"], event["body"]
+        del self.open[number]
+        record = self.measurements.take(number, payload) if payload["measurement"] else None
+        self._judged(number, payload, record)
         self._rule(number, payload)
         self._close(number, row)
 
@@ -725,8 +778,10 @@ class Replay:
     def _expected(self, score: float) -> str:
         if self.best is None:
             return "baseline"
-        lower = self.launched["direction"] == "lower"
-        return "keep" if (score < self.best[1] if lower else score > self.best[1]) else "discard"
+        gain = lead(self.launched["direction"], score, self.best[1])
+        if self.launched["keep_rule"] == "verified":
+            return "provisional" if gain > MARGIN * self.confirming.noise[0] else "discard"
+        return "keep" if gain > 0 else "discard"
 
     def _deltas(self, number: int, payload: Row) -> None:
         if payload["label"] == "baseline" or self.best is None:
@@ -736,7 +791,109 @@ class Replay:
 
     def _close(self, number: int, row: Row) -> None:
         score = math.nan if row["score"] is None else float(row["score"])
-        self.rows.put(number, row_digest(row), bytes.fromhex(row["source"]), score, True)
+        standing = _STANDINGS.index(row["label"]) if row["label"] in _STANDINGS else 0
+        self.rows.put(number, row_digest(row), bytes.fromhex(row["source"]), score, True, standing)
+
+
+# --- the keep rule ``verified``: a lead is confirmed by a sequential test on fresh seeds ------------------------------
+
+MARGIN = 1.25  # lead over the best, in noise sd, from which a score is provisional
+_SPENDING = (0.01, 0.03, 0.08, 0.15, 0.2, 0.25, 0.28)
+_CANDIDATE_SHARE = 4.0
+Pairs = list[tuple[float, float]]
+Noise = tuple[float, int]  # standard deviation, degrees of freedom
+
+
+def lead(direction: str, score: float, best: float) -> float:
+    """By how much ``score`` is better than ``best``."""
+    return best - score if direction == "lower" else score - best
+
+
+def squares(values: Sequence[float]) -> float:
+    mean = statistics.fmean(values)
+    return math.fsum((value - mean) ** 2 for value in values)
+
+
+def is_confirmed(pairs: Pairs, noise: Noise, part: float, direction: str) -> bool:
+    """Whether the candidate of these (candidate, incumbent) scores is better, at its part of the error budget."""
+    n = len(pairs)
+    if not 1 <= n <= len(_SPENDING):
+        return False
+    gain = statistics.fmean(lead(direction, candidate, incumbent) for candidate, incumbent in pairs)
+    scatter, df = squares([one for one, _ in pairs]) + squares([other for _, other in pairs]), 2 * n - 2
+    variance = (noise[1] * noise[0] ** 2 + scatter) / (noise[1] + df)
+    variance = max(variance, scatter / df) if df else variance
+    error, df = math.sqrt(2 * variance / n), noise[1] + df
+    if error == 0.0:
+        return gain > 0
+    t = gain / error
+    z = math.copysign((8 * df + 1) / (8 * df + 3) * math.sqrt(df * math.log1p(t * t / df)), t)
+    return z >= statistics.NormalDist().inv_cdf(1 - part * _SPENDING[n - 1])
+
+
+def pooled(noise: Noise, pairs: Pairs) -> Noise:
+    """The campaign's noise after a confirmation."""
+    df = len(pairs) - 1
+    if df < 1:
+        return noise
+    candidate = min(squares([one for one, _ in pairs]), _CANDIDATE_SHARE * df * noise[0] ** 2)
+    total = noise[1] * noise[0] ** 2 + candidate + squares([other for _, other in pairs])
+    return math.sqrt(total / (noise[1] + 2 * df)), noise[1] + 2 * df
+
+
+class Confirming:
+    """Noise and confirmations of a campaign, from the events of their measurements."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self.noise: Noise = (math.inf, 0)
+        self._start: list[float] = []
+        self._open: dict[int, Row] = {}
+
+    def measured(self, kind: str, candidate: int, number: int, payload: Row) -> None:
+        """One more score: of the start, or of one arm of a confirmation."""
+        score = payload["score"] if payload["label"] == VALID else None
+        if kind == "calibration_measured":
+            self._start += [] if score is None else [score]
+        elif candidate in self._open:
+            self._open[candidate]["arms"].setdefault(payload["seed"], {})[number] = score
+
+    def calibrated(self, first: float, payload: Row) -> None:
+        scores = payload["scores"]
+        if scores[:1] != [first] or sorted(scores[1:]) != sorted(self._start):
+            self._findings.fail("events.jsonl", "the noise is not that of the start's scores", 0)
+        if (payload["noise_sd"], payload["mean"]) != (statistics.stdev(scores), statistics.fmean(scores)):
+            self._findings.fail("events.jsonl", "noise or mean do not follow from the start's scores", 0)
+        self.noise = (payload["noise_sd"], payload["noise_df"])
+
+    def opened(self, number: int, payload: Row, best: tuple[int, float] | None) -> None:
+        if best is None or payload["incumbent"] != best[0]:
+            self._findings.fail(
+                "events.jsonl", f"is compared with {payload['incumbent']}, which is not the best", number
+            )
+        self._open[number] = {"incumbent": payload["incumbent"], "part": payload["part"], "arms": {}}
+
+    def closed(self, number: int, payload: Row, direction: str) -> float | None:
+        """The score at which a confirmed candidate becomes the best, None for any other ruling."""
+        found = self._open.pop(number)
+        arms = {seed: (scores.get(number), scores.get(found["incumbent"])) for seed, scores in found["arms"].items()}
+        measured = {seed: pair for seed, pair in arms.items() if None not in pair}
+        told = {seed: (candidate, incumbent) for seed, candidate, incumbent in payload["numbers"]["pairs"]}
+        pairs = list(told.values())
+        if told != measured:
+            self._findings.fail("events.jsonl", "its decision names other scores than were measured", number)
+        confirmed = payload["ruling"] == "confirmed"
+        if confirmed and not is_confirmed(pairs, self.noise, found["part"], direction):
+            self._findings.fail("events.jsonl", "is confirmed, and the test does not say so", number)
+        expected = {"confirmed": "keep", "refuted": "discard"}.get(payload["ruling"], "provisional")
+        if payload["standing"] != expected:
+            self._findings.fail("events.jsonl", f"is {payload['ruling']} and stands as {payload['standing']}", number)
+        self.noise = pooled(self.noise, pairs) if pairs else self.noise
+        if self.noise != (payload["noise_sd"], payload["noise_df"]):
+            self._findings.fail("events.jsonl", "the noise after its decision does not follow", number)
+            self.noise = (payload["noise_sd"], payload["noise_df"])
+        self._findings.count("confirmations")
+        return statistics.fmean(candidate for candidate, _ in pairs) if confirmed else None
 
 
 class Measurements:
@@ -826,6 +983,8 @@ class Tables:
                 there = self.replay.rows.get(number)
                 if number <= before or there is None or not there[3] or row_digest(row) != there[0]:
                     wrong[number] = row
+                elif row.get("standing", row["label"]) != _STANDINGS[there[4]]:
+                    self.findings.fail("trials.jsonl", "its standing is not that of its label and decision", number)
                 before = number
                 if row["state"] == "finished":
                     self._result(next(results, None), row)
@@ -873,7 +1032,7 @@ class Tables:
             "specialist": flat(row["role"]),
             "parent_exp": "" if row["parent"] is None else exp_id(row["parent"]),
             "hypothesis": flat(row["hypothesis"]),
-            "status": row["label"],
+            "status": row.get("standing", row["label"]),
             self.replay.launched["score_name"]: score,
         }
         if result is None:

@@ -188,7 +188,7 @@ def _measurements(export: Export, table: Table) -> Iterator[dict[str, Any]]:
     for body in events.values_list("body", flat=True).iterator(CHUNK):
         payload = json.loads(body)
         if isinstance(payload.get("measurement"), str):
-            batch.append((payload["number"], payload["measurement"]))
+            batch.append((payload.get("measured", payload["number"]), payload["measurement"]))
         if len(batch) == CHUNK:
             yield from _named(export, table, batch, given)
             batch = []
