@@ -12,6 +12,7 @@ import pytest
 from specialists import launch
 from specialists.launch import LaunchSettings, launch_campaign
 from specialists.models import Session
+from tests.bundles.records import exported, verified
 from tests.trials.test_services import chain_is_whole
 from trials.models import Campaign, Evaluation, Measurement, Rollup, Trial
 from trials.services.blobs import get_text, get_tree
@@ -72,6 +73,9 @@ def test_a_reproducible_campaign_runs_by_itself_and_repeats_itself(workers: Path
     assert record["evaluator_sha256"] and record["fingerprint"]
     assert sum(Rollup.objects.filter(campaign=first).values_list("trials", flat=True)) == 5
     assert current_report(first)["trials"] == 4
+    report = verified(exported(first, workers))
+    assert (report["failures"], report["checked"]["trials"]) == ([], 5)
+    assert report["checked"].get("labels taken as recorded", 0) == 0
 
 
 @pytest.mark.django_db(transaction=True)
