@@ -626,7 +626,7 @@ class Replay:
         if kind == "campaign_launched":
             self._once()
             self.launched = {name: _BLANK[name] for name in event.get("withheld", {}) if name in _BLANK} | payload
-            self.state = "running"
+            self.state, self.state_reason = payload["state"], payload["state_reason"]
         elif kind == "trace_imported":
             self._once()
             spec = payload["spec"]
@@ -1045,7 +1045,7 @@ class Tables:
     def _campaign(self) -> None:
         found, replay = json.loads(self.bundle.read("campaign.json")), self.replay
         best = replay.best
-        plan = {name for name in replay.launched if name in found and name not in ("trials", "files")}
+        plan = {name for name in replay.launched if name in found}
         if missing := sorted(set(() if replay.released else _PLAN) - plan):
             raise ValueError(f"the launch or the row has no {missing[0]}")
         derived: Row = {name: replay.launched[name] for name in plan} | {

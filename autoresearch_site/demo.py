@@ -19,7 +19,7 @@ from evaluators.preflight import read_recipe
 from evaluators.registry import profile_of
 from evaluators.sandbox import reach
 from specialists import launch
-from specialists.launch import LaunchSettings
+from specialists.launch import LaunchSettings, frozen_spec
 from trials.canonical import sha256_of
 from trials.models import Campaign, Trial
 from trials.services.blobs import tree_sha256
@@ -106,7 +106,8 @@ def last_campaign(chosen: DemoSettings) -> Campaign | None:
         seed=plan.seed,
         max_trials=plan.trials,
         reproducible=True,
-        spec_sha256=sha256_of(environment.spec.as_json(PROFILE)),
+        bundle__isnull=True,
+        spec_sha256=sha256_of(frozen_spec(environment.spec, PROFILE)),
         trials__number=0,
         trials__source_id=tree_sha256(read_recipe(environment.spec)),
         state__in=[*LIVE_CAMPAIGN_STATES, CampaignState.FINISHED],

@@ -211,4 +211,5 @@ LOGGING = {
 # The search
 EVALUATOR_LEVEL = text("EVALUATOR_LEVEL", "L3")
 AGENT_SLOTS = integer("AGENT_SLOTS", 4, 1, 512)
+TRACE_LICENCE = text("TRACE_LICENCE", "not stated")[:200]  # of the records of campaigns; part of their specification
 EVALUATOR_SLOTS = integer("EVALUATOR_SLOTS", os.cpu_count() or 1, 1, 512)

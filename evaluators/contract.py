@@ -64,6 +64,7 @@ class EnvironmentSpec:
     ``files`` are those that specialists may own; ``joins`` belong to nobody and may not be changed. ``score_source``:
     ``evaluator`` where the evaluator does the arithmetic, ``log`` where it can only read what a script prints.
     ``recipe_dir`` holds the starting recipe; ``starts``: profile -> folder whose files replace some of them there.
+    ``licences``: of the ``data`` and of the ``recipe``, for whoever is handed a campaign's record.
     """
 
     name: str
@@ -77,6 +78,7 @@ class EnvironmentSpec:
     profiles: Mapping[str, Profile]
     score_source: str = "evaluator"
     starts: Mapping[str, Path] = field(default_factory=dict)
+    licences: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self, profile: str) -> dict[str, object]:
         """The part of the specification that a campaign freezes into its record."""

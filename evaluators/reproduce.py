@@ -34,7 +34,7 @@ def reproduce(recorded: Recorded, *, level: str, report: Callable[[Progress], No
     before, after = recorded.row["score"], finite(outcome.score)
     difference = None if before is None or after is None else after - before
     differs = not_comparable(recorded.measurement, record)
-    if sha256_of(environment.spec.as_json(campaign["profile"])) != campaign["spec_sha256"]:
+    if _rules(environment.spec.as_json(campaign["profile"])) != _rules(campaign["spec"]):
         differs.append("the environment's specification is another one here")
     same = label == str(outcome.label)
     return {
@@ -75,6 +75,11 @@ def not_comparable(recorded: Mapping[str, Any], measured: Mapping[str, Any]) -> 
     if recorded.get("data_sha256") != measured.get("data_sha256"):
         differs.append("the data are others here")
     return differs
+
+
+def _rules(spec: Mapping[str, Any]) -> str:
+    """The hash of a specification without what says nothing of how it is measured."""
+    return sha256_of({name: value for name, value in spec.items() if name not in ("licences", "synthetic")})
 
 
 def _within(same: bool, difference: float | None, noise: float | None, differs: bool) -> bool | None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils.module_loading import import_string
@@ -164,6 +165,13 @@ def _between(field: str, value: float, low: float, high: float) -> None:
         raise LaunchError(field, f"{value} is out of range, expected {low:g} to {high:g}")
 
 
+def frozen_spec(spec: EnvironmentSpec, profile: str) -> dict[str, Any]:
+    """What a campaign's record keeps of its environment: the specification, and under which licences it may travel."""
+    frozen = spec.as_json(profile)
+    licences = {"data": "not stated", "recipe": "not stated"} | dict(spec.licences)
+    return frozen | {"licences": licences | {"trace": settings.TRACE_LICENCE}}
+
+
 def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = None) -> Campaign:
     """Write the campaign, submit the starting recipe as trial 0 and set the loop going. Raises LaunchError."""
     environment, roster, begun = validate(chosen)
@@ -171,7 +179,7 @@ def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = N
         name=chosen.name or f"{environment.spec.title} {chosen.profile}",
         environment=chosen.environment,
         profile=chosen.profile,
-        spec=environment.spec.as_json(chosen.profile),
+        spec=frozen_spec(environment.spec, chosen.profile),
         roster=roster.name,
         roles=[role.as_json() for role in roster.roles],
         proposer=chosen.proposer,

@@ -117,6 +117,8 @@ def _launched(campaign: Campaign) -> dict[str, Any]:
         "spec_sha256": campaign.spec_sha256,
         "direction": campaign.direction,
         "score_name": campaign.score_name,
+        "state": campaign.state,
+        "state_reason": campaign.state_reason,
     }
 
 

@@ -108,6 +108,7 @@ PAPER = Profile(
 
 SPEC = EnvironmentSpec(
     name="cifar_airbench96",
+    licences={"data": "small profiles: Fashion-MNIST, MIT; full size: CIFAR-10, none stated by its authors"},
     title="CIFAR airbench96",
     score_name="time",
     score_unit="s",

@@ -121,6 +121,7 @@ PAPER = replace(
 
 SPEC = EnvironmentSpec(
     name="nanochat_d12",
+    licences={"data": "small profiles: public-domain works; full size: FineWeb, ODC-By 1.0"},
     title="NanoChat-D12",
     score_name="core",
     score_unit="centred accuracy",

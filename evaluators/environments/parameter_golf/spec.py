@@ -119,6 +119,7 @@ PAPER = replace(
 
 SPEC = EnvironmentSpec(
     name="parameter_golf",
+    licences={"data": "small profiles: public-domain works; full size: FineWeb, ODC-By 1.0"},
     title="Parameter Golf",
     score_name="val_bpb",
     score_unit="bits per byte",
