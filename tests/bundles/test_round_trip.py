@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 
 import verify_bundle
 from tests.bundles import tampering
 from tests.bundles.records import exported, small_record, verified
 from tests.trials.traces.runs import published
+from trials.models import Campaign
 from trials.services.imports import import_bundle
 from trials.services.traces import import_trace
 from trials.traces.folder import read_trace
@@ -47,3 +50,12 @@ def test_a_released_run_goes_out_and_in_with_the_files_it_came_in(tmp_path: Path
     edited = tampering.replace(members, "trials.jsonl", rows)
     found = verify_bundle.verify(tampering.write(tmp_path / "edited.zip", edited, sign=True))
     assert [one["trial"] for one in found["failures"]] == [40]
+
+
+def test_a_made_up_search_of_some_size_verifies_and_comes_back(tmp_path: Path) -> None:
+    call_command("fill", "many", "--trials", "300", stdout=io.StringIO())
+    path = exported(Campaign.objects.get(slug="many"), tmp_path)
+    report = verified(path)
+    assert (report["failures"], report["checked"]["trials"]) == ([], 301)
+    taken = import_bundle(path, actor="test")
+    assert exported(taken.campaign, tmp_path, "again.zip").read_bytes() == path.read_bytes()
