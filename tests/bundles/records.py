@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import verify_bundle
 from evaluators.registry import get_environment
 from evaluators.services import judge
-from specialists.models import Session
+from specialists.models import Call, Session
 from specialists.vocab import SessionState
 from tests.factories import make_campaign, record, start, submit
 from trials.models import Campaign, Trial
@@ -38,8 +39,8 @@ def try_one(campaign: Campaign, score: float | None, *, status: str = "ok", **ch
 
 
 def session(campaign: Campaign, trial: Trial) -> Session:
-    """An agent session that a trial came of."""
-    return Session.objects.create(
+    """An agent session that a trial came of, with one request to a language model."""
+    made = Session.objects.create(
         campaign=campaign,
         number=trial.number - 1,
         role=trial.role,
@@ -52,6 +53,11 @@ def session(campaign: Campaign, trial: Trial) -> Session:
         lease_expires_at=trial.submitted_at,
         ended_at=trial.submitted_at,
     )
+    body = put_blob(b'{"said":"view of session 1"}')
+    Call.objects.create(
+        session=made, number=1, model="m", started_at=made.started_at, seconds=1.5, cost=Decimal("0.25"), body_id=body
+    )
+    return made
 
 
 def small_record(**changes: Any) -> Campaign:

@@ -19,6 +19,8 @@ ABOUT = {
     "measurements.jsonl": "What evaluators saw, in the order in which events name it",
     "evaluations.jsonl": "Work orders: queue, lease, worker",
     "sessions.jsonl": "Agent sessions, those that came to nothing included",
+    "calls.jsonl": "Requests of sessions to language models: tokens, cost",
+    "accounts.jsonl": "What the roles have used of language models",
     "rollups.jsonl": "Trials by role, label and hour",
     "frontier.jsonl": "Improvements of the best score in the order of recording",
     "redactions.json": "What was left out, and why",
@@ -124,6 +126,8 @@ def _file(member: Member) -> dict[str, Any]:
         )
     elif name.startswith("snapshots/"):
         about = "Source file of a kept trial"
+    elif about is None and name.endswith(".jsonl"):
+        about = f"Table of the record: {name.removesuffix('.jsonl')}"
     if about:
         described["description"] = about
     return described
