@@ -19,6 +19,7 @@ from django.db import models
 
 from trials.hypotheses import HypothesisKey
 from trials.models import Blob, Campaign, Event, FrontierStep, Measurement, Trial
+from trials.report_models import CampaignReport
 
 CHUNK = 1_000
 DEEPEST = 4  # steps from a row to its campaign
@@ -26,8 +27,8 @@ DEEPEST = 4  # steps from a row to its campaign
 JSON_TEXT = {(Event, "body"), (Measurement, "body")}
 #: Columns that the bundle does not need: what an import finds again.
 DERIVED = {(Measurement, "evaluation"), (Event, "redaction"), (Event, "salt")}
-#: Search indexes, which an import builds anew.
-INDEXES: frozenset[type[models.Model]] = frozenset({HypothesisKey})
+#: Search indexes, which an import builds anew, and what can be computed again.
+INDEXES: frozenset[type[models.Model]] = frozenset({HypothesisKey, CampaignReport})
 MEMBERS: dict[type[models.Model], str] = {FrontierStep: "frontier"}
 Model = type[models.Model]
 
