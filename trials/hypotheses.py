@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.db import models
+from django.db import connections, models
+
+_NEWEST = """
+SELECT DISTINCT found.number FROM unnest(%s::bigint[]) AS wanted(key) CROSS JOIN LATERAL (
+    SELECT number FROM trials_hypothesiskey
+     WHERE campaign_id = %s AND key = wanted.key AND number <= %s ORDER BY number DESC LIMIT %s
+) AS found ORDER BY found.number
+"""
+_LAST = 2**31 - 1
 
 
 class HypothesisKeyQuerySet(models.QuerySet[Any]):
     def newest(self, campaign_id: int, keys: Iterable[int], up_to: int | None, each: int) -> list[int]:
         """Numbers of the newest ``each`` trials under every key, without repeats; ``up_to`` bounds the numbers."""
-        rows = self.filter(campaign_id=campaign_id)
-        if up_to is not None:
-            rows = rows.filter(number__lte=up_to)
-        parts = [rows.filter(key=key).order_by("-number").values_list("number", flat=True)[:each] for key in keys]
-        if not parts:
+        wanted = list(keys)
+        if not wanted:
             return []
-        return sorted(set(parts[0].union(*parts[1:], all=True) if len(parts) > 1 else parts[0]))
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(_NEWEST, [wanted, campaign_id, _LAST if up_to is None else up_to, each])
+            return [number for (number,) in cursor.fetchall()]
 
 
 class HypothesisKey(models.Model):

@@ -48,6 +48,15 @@ SELECT number FROM walk WHERE depth <= %(above)s OR depth >= %(below)s ORDER BY 
 """
 
 
+_CHILDREN = """
+SELECT above.id, child.number, child.label, child.role FROM unnest(%s::bigint[]) AS above(id) CROSS JOIN LATERAL (
+    SELECT number, label, role FROM trials_trial
+     WHERE parent_id = above.id AND number <= %s AND state = 'finished' ORDER BY number DESC LIMIT %s
+) AS child ORDER BY child.number
+"""
+_LAST = 2**31 - 1
+
+
 class CampaignQuerySet(models.QuerySet[Any]):
     def live(self) -> Self:
         """Campaigns of this site that still hold slots or will ask for more."""
@@ -89,6 +98,12 @@ class TrialQuerySet(models.QuerySet[Any]):
         """The greatest gains over the parent, greatest first."""
         order = "delta_vs_parent" if direction == Direction.LOWER else "-delta_vs_parent"
         return self.filter(GAINED).order_by(order, "number")[:count]
+
+    def children_of(self, parents: list[int], up_to: int | None, each: int) -> list[tuple[int, int, str, str]]:
+        """Of every parent (primary key) its newest ``each`` revealed children: parent, number, label, role."""
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(_CHILDREN, [parents, _LAST if up_to is None else up_to, each])
+            return list(cursor.fetchall())
 
     def chain(self, trial: Any, first: int, last: int) -> list[int]:
         """Numbers of the ``first`` oldest and ``last`` newest of a trial and its ancestors, oldest first.

@@ -212,14 +212,11 @@ def _alike(asked: _Asked, own: Sequence[Entry]) -> list[int]:
     failures = sorted(rows, key=lambda row: (row[2] == asked.role, -row[1]))[:ALIKE_ROWS]
     if not failures:
         return []
-    parts = [
-        asked.rows.filter(parent_id=pk).newest(REPAIRS_OF_EACH).values_list("parent_id", "number", "label")
-        for pk, _, _ in failures
-    ]
-    children = list(parts[0].union(*parts[1:], all=True)) if len(parts) > 1 else list(parts[0])
     repairs: dict[int, list[int]] = {}
-    for parent, number, label in sorted(children, key=lambda row: row[1]):
-        if label in SCORED_LABELS:
+    for parent, number, label, role in asked.rows.children_of(
+        [row[0] for row in failures], asked.up_to, REPAIRS_OF_EACH
+    ):
+        if label in SCORED_LABELS and (asked.shared or role == asked.role):
             repairs.setdefault(parent, []).append(number)
     return list(dict.fromkeys(n for pk, number, _ in failures for n in (number, *repairs.get(pk, [])[:1])))
 

@@ -7,8 +7,8 @@ whatever could pass for a mark of this text, and stands in quotes on one line be
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from trials.formatting import visible
 from trials.lineage.entries import Entry
@@ -119,10 +119,13 @@ def line(entry: Entry, *, brief: bool, name: str = "") -> str:
     return " | ".join(parts)
 
 
+@lru_cache(maxsize=4096)
 def flat(text: str, length: int = TEXT_LENGTH) -> str:
     """Text of strangers on one line: no line break, control character, quote, column or fence; cut to ``length``."""
     head = visible(text[: 8 * length])
-    plain = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in head)
+    plain = head
+    if not head.isprintable():  # which is to say: a character of the categories "other" and "separator", but a space
+        plain = "".join(char if char.isprintable() else " " for char in head)
     for mark, other in (('"', "'"), ("|", "/"), ("<<<", "<"), (">>>", ">"), ("##", "#")):
         while mark in plain:
             plain = plain.replace(mark, other)

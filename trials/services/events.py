@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import Any
 
@@ -21,6 +21,13 @@ from trials.site_models import SiteEvent
 from trials.vocab import EventKind, SiteEventKind
 
 SALT_BYTES = 16
+#: What a campaign keeps from its launch on: not written again with every event, because some of it is long.
+FIXED = frozenset(
+    {
+        "id", "slug", "name", "created_by", "created_at", "environment", "profile", "spec", "spec_sha256", "roster",
+        "roles", "proposer", "lineage", "keep_rule", "direction", "score_name", "minimum_level", "seed", "reproducible",
+    }
+)  # fmt: skip
 _SITE_LOCK = 7_305_110  # one writer of the site's chain at a time: pg_advisory_xact_lock
 
 EVENTS_AT_ONCE = 2_000
@@ -45,10 +52,15 @@ def append_event(
     """
     event = _next_event(campaign, kind, actor, payload, trial, at)
     event.save(force_insert=True)
-    campaign.save()
+    campaign.save(update_fields=_moving())
     transaction.on_commit(partial(live.publish_event, campaign, event, trial), robust=True)
     transaction.on_commit(partial(_note, campaign.chain, event.seq, event.sha256), robust=True)
     return event
+
+
+@cache
+def _moving() -> list[str]:
+    return [one.name for one in Campaign._meta.concrete_fields if one.name not in FIXED]
 
 
 def append_imported(
