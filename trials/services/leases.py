@@ -30,10 +30,11 @@ _NEVER = datetime(2000, 1, 1, tzinfo=UTC)  # a work order that is queued again i
 def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
     """Take a queued work order under a lease; None when somebody else has it or it was cancelled."""
     now = timezone.now()
-    order = Evaluation.objects.select_related("campaign").filter(pk=evaluation_id).first()
-    if order is None:
+    order = Evaluation.objects.filter(pk=evaluation_id).values_list("campaign_id", "attempt")[:1]
+    if not order:
         return None
-    campaign: Campaign = Campaign.objects.locked(order.campaign_id)
+    [(campaign_id, attempt)] = order
+    campaign: Campaign = Campaign.objects.locked(campaign_id)
     if campaign.bundle is not None or campaign.state not in (
         CampaignState.RUNNING,
         CampaignState.PAUSED,
@@ -42,7 +43,7 @@ def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
         return None
     changed = Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.QUEUED).update(
         state=EvaluationState.RUNNING,
-        attempt=order.attempt + 1,
+        attempt=attempt + 1,
         worker=worker,
         claimed_at=now,
         lease_expires_at=now + timedelta(seconds=LEASE_SECONDS),
@@ -52,8 +53,8 @@ def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
     )
     if not changed:
         return None
-    rows = Evaluation.objects.select_related("campaign", "trial", "trial__parent")
-    evaluation: Evaluation = rows.get(pk=evaluation_id)
+    evaluation: Evaluation = Evaluation.objects.select_related("trial", "trial__parent").get(pk=evaluation_id)
+    evaluation.campaign = campaign
     if evaluation.purpose == Purpose.TRIAL:
         trial = evaluation.trial
         trial.state = TrialState.RUNNING
