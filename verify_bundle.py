@@ -580,7 +580,7 @@ class Replay:
         self.best: tuple[int, float] | None = None
         self.frontier: list[tuple[int, float]] = []
         self.measurements = Measurements(bundle, findings)
-        self.confirming = Confirming(findings)
+        self.verified = Verified(self, findings)
 
     def run(self) -> None:
         """All events in order; the chain first, then what the event says."""
@@ -649,14 +649,11 @@ class Replay:
             self.open[number] = row
             if kind == "trial_finished":
                 self._finished(event, row)
-        elif kind == "campaign_calibrated":
-            self._calibrated(payload)
-        elif kind == "confirmation_opened":
-            self.confirming.opened(self._number(event), payload, self.best)
-        elif kind == "confirmation_closed":
-            self._closed(self._number(event), payload)
+        elif kind in Verified.KINDS:
+            self.verified.apply(kind, self._number(event), payload)
+            return
         if "measurement" in payload and kind != "trial_finished":
-            self._measured(event)
+            self.measurements.take(self._number(event), payload)
 
     def _once(self) -> None:
         if self.launched:
@@ -704,39 +701,7 @@ class Replay:
                 self.findings.fail("events.jsonl", "its parent has another source than it says", number)
         self.open[number] = fold({}, event, self.withheld)
 
-    def _measured(self, event: Row) -> None:
-        """A measurement beside the search: sealed, of the start's noise, or of a confirmation."""
-        kind, payload = event["kind"], event["body"]
-        candidate = self._number(event)
-        number = payload.get("measured", candidate)
-        record = self.measurements.take(number, payload)
-        if kind in ("calibration_measured", "confirmation_measured"):
-            self._judged(number, payload, record)
-            self.confirming.measured(kind, candidate, number, payload)
-
-    def _calibrated(self, payload: Row) -> None:
-        """The noise, and the start's mean in place of its first score."""
-        if self.best is None:
-            raise ValueError("the noise is told before the start has a score")
-        self.confirming.calibrated(self.best[1], payload)
-        self.best = (self.best[0], payload["mean"])
-        self.frontier[0] = self.best
-
-    def _closed(self, number: int, payload: Row) -> None:
-        score = self.confirming.closed(number, payload, self.launched["direction"])
-        there = self.rows.get(number)
-        if there is None or there[4] != PROVISIONAL:
-            self.findings.fail("events.jsonl", "is decided, and was not provisional", number)
-            return
-        if payload["standing"] not in _STANDINGS:
-            raise ValueError(f"the standing is {payload['standing']!r}")
-        self.rows.put(number, *there[:4], _STANDINGS.index(payload["standing"]))
-        if score is not None:
-            self.keeps += 1
-            self.best = (number, score)
-            self.frontier.append((number, score))
-
-    def _judged(self, number: int, payload: Row, record: Row | None) -> None:
+    def judged(self, number: int, payload: Row, record: Row | None) -> None:
         """The label that an event gives a measurement against the one that it deserves."""
         label, score = payload["label"], payload["score"]
         try:
@@ -758,7 +723,7 @@ class Replay:
         number, payload = row["number"], event["body"]
         del self.open[number]
         record = self.measurements.take(number, payload) if payload["measurement"] else None
-        self._judged(number, payload, record)
+        self.judged(number, payload, record)
         self._rule(number, payload)
         self._close(number, row)
 
@@ -778,17 +743,21 @@ class Replay:
             self.findings.fail("trials.jsonl", f"recorded as {label} with {score}, expected {expected}{best}", number)
         self._deltas(number, payload)
         if label in ("baseline", "keep"):
-            self.keeps += label == "keep"
-            self.best = (number, score)
-            self.frontier.append((number, score))
+            self.crown(number, score, label)
+
+    def crown(self, number: int, score: float, label: str) -> None:
+        """The best from now on."""
+        self.keeps += label == "keep"
+        self.best = (number, score)
+        self.frontier.append((number, score))
 
     def _expected(self, score: float) -> str:
         if self.best is None:
             return "baseline"
-        gain = lead(self.launched["direction"], score, self.best[1])
         if self.launched["keep_rule"] == "verified":
-            return "provisional" if gain > MARGIN * self.confirming.noise[0] else "discard"
-        return "keep" if gain > 0 else "discard"
+            return self.verified.expected(score)
+        lower = self.launched["direction"] == "lower"
+        return "keep" if (score < self.best[1] if lower else score > self.best[1]) else "discard"
 
     def _deltas(self, number: int, payload: Row) -> None:
         if payload["label"] == "baseline" or self.best is None:
@@ -804,103 +773,153 @@ class Replay:
 
 # --- the keep rule ``verified``: a lead is confirmed by a sequential test on fresh seeds ------------------------------
 
-MARGIN = 1.25  # lead over the best, in noise sd, from which a score is provisional
-_SPENDING = (0.01, 0.03, 0.08, 0.15, 0.2, 0.25, 0.28)
-_CANDIDATE_SHARE = 4.0
-Pairs = list[tuple[float, float]]
-Noise = tuple[float, int]  # standard deviation, degrees of freedom
+
+class Verified:
+    """The keep rule ``verified``: calibration, confirmations, and what they make of provisional trials."""
+
+    KINDS = frozenset({
+        "calibration_measured", "campaign_calibrated", "confirmation_opened", "confirmation_measured",
+        "confirmation_looked", "confirmation_closed",
+    })  # fmt: skip
+    SEEDS, MARGIN, BUDGET, SHARE, FEWEST_SHARES, CANDIDATE_SHARE = 6, 1.25, 0.05, 0.12, 4, 4.0
+    SPENDING = (0.01, 0.03, 0.08, 0.15, 0.2, 0.25, 0.28)
+    HOPELESS = (0.0, 0.5, 0.8, 1.1, 1.4, 1.7)
+
+    def __init__(self, replay: Replay, findings: Findings) -> None:
+        self.replay, self.findings = replay, findings
+        self.calibration: list[float] = []
+        self.noise: tuple[float, int] | None = None  # sd, degrees of freedom
+        self.open: dict[int, Row] = {}
+        self.parts: dict[int, float] = {}  # by incumbent: what the last confirmation against it used
+        self.closed: dict[tuple[int, int], str] = {}  # by trial and round: hash of what was decided, and why
+
+    def lead(self, score: float, best: float) -> float:
+        return best - score if self.replay.launched["direction"] == "lower" else score - best
+
+    def expected(self, score: float) -> str:
+        """The label of a valid score beside the best."""
+        best = self.replay.best
+        if best is None:
+            raise ValueError("there is no best yet")
+        promising = self.lead(score, best[1]) > self.MARGIN * self._noise()[0]
+        return "provisional" if promising else "discard"
+
+    def _noise(self) -> tuple[float, int]:
+        if self.noise is None:
+            raise ValueError("the campaign is not calibrated yet")
+        return self.noise
+
+    def apply(self, kind: str, number: int, payload: Row) -> None:
+        """One event about a calibration or a confirmation."""
+        if kind == "calibration_measured":
+            self._measured(number, payload)
+            if payload["label"] == VALID:
+                self.calibration.append(payload["score"])
+        elif kind == "campaign_calibrated":
+            self._calibrated(payload)
+        elif kind == "confirmation_opened":
+            self._opened(number, payload)
+        elif kind == "confirmation_measured":
+            self._measured(number, payload)
+            arms = self.open.get(payload["candidate"], {"arms": {}})["arms"]
+            arms.setdefault(payload["seed"], {})[number] = payload
+        elif kind == "confirmation_closed":
+            self._closed(number, payload, self.open.pop(number))
+
+    def _measured(self, number: int, payload: Row) -> None:
+        self.replay.judged(number, payload, self.replay.measurements.take(number, payload))
+
+    def _fail(self, number: int, what: str) -> None:
+        self.findings.fail("events.jsonl", what, number)
+
+    def _calibrated(self, payload: Row) -> None:
+        best, scores = self.replay.best, payload["scores"]
+        if best is None or sorted(scores) != sorted([best[1], *self.calibration]) or len(scores) < self.SEEDS:
+            self._fail(0, "the calibration names other scores than were measured")
+        mean, sd = statistics.fmean(scores), statistics.stdev(scores)
+        if mean != payload["mean"] or not math.isclose(sd, payload["noise_sd"], rel_tol=1e-9):
+            self._fail(0, "the noise does not follow from the calibration")
+        self.noise = (payload["noise_sd"], len(scores) - 1)
+        self.replay.best, self.replay.frontier = (0, mean), [(0, mean)]
+
+    def _opened(self, number: int, payload: Row) -> None:
+        incumbent, part = payload["incumbent"], payload["part"]
+        share = 1.0 / max(self.FEWEST_SHARES, math.ceil(self.SHARE * self.replay.launched["max_trials"]))
+        last = self.parts.get(incumbent)
+        if part != (self.BUDGET * share if last is None else last * (1.0 - share)):
+            self._fail(number, "its confirmation uses another part of the budget than the rule gives")
+        if self.replay.best is None or incumbent != self.replay.best[0]:
+            self._fail(number, f"it is compared with trial {incumbent}, which was not the best")
+        self.parts[incumbent] = part
+        self.open[number] = {"incumbent": incumbent, "part": part, "arms": {}}
+
+    def _closed(self, number: int, payload: Row, found: Row) -> None:
+        measured = {}
+        for seed, arms in found["arms"].items():
+            both = (arms.get(number), arms.get(found["incumbent"]))
+            if all(arm is not None and arm["label"] == VALID for arm in both):
+                measured[seed] = tuple(arm["score"] for arm in both if arm is not None)
+        pairs = [(mine, theirs) for _, mine, theirs in payload["numbers"]["pairs"]]
+        if {seed: (mine, theirs) for seed, mine, theirs in payload["numbers"]["pairs"]} != measured:
+            self._fail(number, "its decision names other pairs than were measured")
+        looks = [self._look(pairs[: count + 1], found["part"]) for count in range(len(pairs))]
+        ruling = payload["ruling"]
+        if any(look is not None for look in looks[:-1]) or (
+            ruling == "confirmed" and (not looks or looks[-1] != "confirmed")
+        ):
+            self._fail(number, f"recorded as {ruling}, its measurements do not give that")
+        if ruling == "refuted" and looks and looks[-1] == "confirmed" and "gate" not in payload["numbers"]:
+            self._fail(number, "recorded as refuted, its measurements confirm it")
+        self._pool(pairs)
+        sd, df = self._noise()
+        if not math.isclose(sd, payload["noise_sd"], rel_tol=1e-9) or df != payload["noise_df"]:
+            self._fail(number, "the noise does not follow from its measurements")
+        self.noise = (payload["noise_sd"], payload["noise_df"])
+        self.findings.count("decisions derived from measurements")
+        self.closed[number, payload["round"]] = decision_sha256(ruling, payload["numbers"])
+        there = self.replay.rows.get(number)
+        if there is None or there[4] != PROVISIONAL:
+            self._fail(number, "is decided, and was not provisional")
+        elif ruling in ("confirmed", "refuted"):
+            standing = "keep" if ruling == "confirmed" else "discard"
+            self.replay.rows.put(number, *there[:4], _STANDINGS.index(standing))
+        if ruling == "confirmed":
+            self.replay.crown(number, statistics.fmean(mine for mine, _ in pairs), "keep")
+
+    def _look(self, pairs: list[tuple[float, float]], part: float) -> str | None:
+        (sd, df), n = self._noise(), len(pairs)
+        gain = statistics.fmean(self.lead(mine, theirs) for mine, theirs in pairs)
+        squares, more = _squares([mine for mine, _ in pairs]) + _squares([theirs for _, theirs in pairs]), 2 * n - 2
+        variance = (df * sd**2 + squares) / (df + more)
+        if more:
+            variance = max(variance, squares / more)
+        error, freedom = math.sqrt(2 * variance / n), df + more
+        if error == 0.0:
+            z = math.copysign(math.inf, gain) if gain else 0.0
+        else:
+            t = gain / error
+            root = math.sqrt(freedom * math.log1p(t * t / freedom))
+            z = math.copysign((8 * freedom + 1) / (8 * freedom + 3) * root, t)
+        if z >= statistics.NormalDist().inv_cdf(1 - part * self.SPENDING[n - 1]):
+            return "confirmed"
+        return "refuted" if n >= len(self.SPENDING) or z < self.HOPELESS[n - 1] else None
+
+    def _pool(self, pairs: list[tuple[float, float]]) -> None:
+        (sd, df), more = self._noise(), len(pairs) - 1
+        if more >= 1:
+            mine = min(_squares([mine for mine, _ in pairs]), self.CANDIDATE_SHARE * more * sd**2)
+            squares = df * sd**2 + mine + _squares([theirs for _, theirs in pairs])
+            self.noise = (math.sqrt(squares / (df + 2 * more)), df + 2 * more)
 
 
-def lead(direction: str, score: float, best: float) -> float:
-    """By how much ``score`` is better than ``best``."""
-    return best - score if direction == "lower" else score - best
+def decision_sha256(ruling: str, numbers: Row) -> str:
+    """SHA-256 (hex) of a decision and the figures behind it."""
+    return sha256_of(plain({"ruling": ruling, "numbers": numbers}))
 
 
-def squares(values: Sequence[float]) -> float:
+def _squares(values: list[float]) -> float:
     mean = statistics.fmean(values)
     return math.fsum((value - mean) ** 2 for value in values)
-
-
-def is_confirmed(pairs: Pairs, noise: Noise, part: float, direction: str) -> bool:
-    """Whether the candidate of these (candidate, incumbent) scores is better, at its part of the error budget."""
-    n = len(pairs)
-    if not 1 <= n <= len(_SPENDING):
-        return False
-    gain = statistics.fmean(lead(direction, candidate, incumbent) for candidate, incumbent in pairs)
-    scatter, df = squares([one for one, _ in pairs]) + squares([other for _, other in pairs]), 2 * n - 2
-    variance = (noise[1] * noise[0] ** 2 + scatter) / (noise[1] + df)
-    variance = max(variance, scatter / df) if df else variance
-    error, df = math.sqrt(2 * variance / n), noise[1] + df
-    if error == 0.0:
-        return gain > 0
-    t = gain / error
-    z = math.copysign((8 * df + 1) / (8 * df + 3) * math.sqrt(df * math.log1p(t * t / df)), t)
-    return z >= statistics.NormalDist().inv_cdf(1 - part * _SPENDING[n - 1])
-
-
-def pooled(noise: Noise, pairs: Pairs) -> Noise:
-    """The campaign's noise after a confirmation."""
-    df = len(pairs) - 1
-    if df < 1:
-        return noise
-    candidate = min(squares([one for one, _ in pairs]), _CANDIDATE_SHARE * df * noise[0] ** 2)
-    total = noise[1] * noise[0] ** 2 + candidate + squares([other for _, other in pairs])
-    return math.sqrt(total / (noise[1] + 2 * df)), noise[1] + 2 * df
-
-
-class Confirming:
-    """Noise and confirmations of a campaign, from the events of their measurements."""
-
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
-        self.noise: Noise = (math.inf, 0)
-        self._start: list[float] = []
-        self._open: dict[int, Row] = {}
-
-    def measured(self, kind: str, candidate: int, number: int, payload: Row) -> None:
-        """One more score: of the start, or of one arm of a confirmation."""
-        score = payload["score"] if payload["label"] == VALID else None
-        if kind == "calibration_measured":
-            self._start += [] if score is None else [score]
-        elif candidate in self._open:
-            self._open[candidate]["arms"].setdefault(payload["seed"], {})[number] = score
-
-    def calibrated(self, first: float, payload: Row) -> None:
-        scores = payload["scores"]
-        if scores[:1] != [first] or sorted(scores[1:]) != sorted(self._start):
-            self._findings.fail("events.jsonl", "the noise is not that of the start's scores", 0)
-        if (payload["noise_sd"], payload["mean"]) != (statistics.stdev(scores), statistics.fmean(scores)):
-            self._findings.fail("events.jsonl", "noise or mean do not follow from the start's scores", 0)
-        self.noise = (payload["noise_sd"], payload["noise_df"])
-
-    def opened(self, number: int, payload: Row, best: tuple[int, float] | None) -> None:
-        if best is None or payload["incumbent"] != best[0]:
-            self._findings.fail(
-                "events.jsonl", f"is compared with {payload['incumbent']}, which is not the best", number
-            )
-        self._open[number] = {"incumbent": payload["incumbent"], "part": payload["part"], "arms": {}}
-
-    def closed(self, number: int, payload: Row, direction: str) -> float | None:
-        """The score at which a confirmed candidate becomes the best, None for any other ruling."""
-        found = self._open.pop(number)
-        arms = {seed: (scores.get(number), scores.get(found["incumbent"])) for seed, scores in found["arms"].items()}
-        measured = {seed: pair for seed, pair in arms.items() if None not in pair}
-        told = {seed: (candidate, incumbent) for seed, candidate, incumbent in payload["numbers"]["pairs"]}
-        pairs = list(told.values())
-        if told != measured:
-            self._findings.fail("events.jsonl", "its decision names other scores than were measured", number)
-        confirmed = payload["ruling"] == "confirmed"
-        if confirmed and not is_confirmed(pairs, self.noise, found["part"], direction):
-            self._findings.fail("events.jsonl", "is confirmed, and the test does not say so", number)
-        expected = {"confirmed": "keep", "refuted": "discard"}.get(payload["ruling"], "provisional")
-        if payload["standing"] != expected:
-            self._findings.fail("events.jsonl", f"is {payload['ruling']} and stands as {payload['standing']}", number)
-        self.noise = pooled(self.noise, pairs) if pairs else self.noise
-        if self.noise != (payload["noise_sd"], payload["noise_df"]):
-            self._findings.fail("events.jsonl", "the noise after its decision does not follow", number)
-            self.noise = (payload["noise_sd"], payload["noise_df"])
-        self._findings.count("confirmations")
-        return statistics.fmean(candidate for candidate, _ in pairs) if confirmed else None
 
 
 class Measurements:
@@ -967,6 +986,7 @@ class Tables:
     def run(self) -> None:
         for member, check in (
             ("trials.jsonl", self._trials),
+            ("confirmations.jsonl", self._confirmations),
             ("campaign.json", self._campaign),
             ("frontier.jsonl", self._frontier),
             ("best.json", self._best),
@@ -990,7 +1010,7 @@ class Tables:
                 there = self.replay.rows.get(number)
                 if number <= before or there is None or not there[3] or row_digest(row) != there[0]:
                     wrong[number] = row
-                elif row.get("standing", row["label"]) != _STANDINGS[there[4]]:
+                elif row["standing"] != _STANDINGS[there[4]]:
                     self.findings.fail("trials.jsonl", "its standing is not that of its label and decision", number)
                 before = number
                 if row["state"] == "finished":
@@ -1039,7 +1059,7 @@ class Tables:
             "specialist": flat(row["role"]),
             "parent_exp": "" if row["parent"] is None else exp_id(row["parent"]),
             "hypothesis": flat(row["hypothesis"]),
-            "status": row.get("standing", row["label"]),
+            "status": row["standing"],
             self.replay.launched["score_name"]: score,
         }
         if result is None:
@@ -1048,6 +1068,17 @@ class Tables:
         for name, value in expected.items():
             if result.get(name) != value:
                 self.findings.fail("results.tsv", f"{name} is {result.get(name, 'missing')[:60]!r}", number)
+
+    def _confirmations(self) -> None:
+        left = dict(self.replay.verified.closed)
+        for line in self.bundle.lines("confirmations.jsonl"):
+            row = json.loads(line)
+            said = decision_sha256(row["ruling"], row["numbers"]) if row["ruling"] else None
+            if left.pop((row["trial"], row["round"]), None) != said:
+                what = f"round {row['round']} does not follow from its events"
+                self.findings.fail("confirmations.jsonl", what, row["trial"])
+        for number, turn in left:
+            self.findings.fail("confirmations.jsonl", f"round {turn} is missing", number)
 
     def _campaign(self) -> None:
         found, replay = json.loads(self.bundle.read("campaign.json")), self.replay

@@ -164,7 +164,7 @@ def follow(campaign: Campaign, stack: Stack, say: Callable[[str], None], *, leav
 
 def trial_line(trial: Trial, campaign: Campaign) -> str:
     """``  7/60  keep   loss   val_bpb 2.1034 (-0.0123)``: number, label, role, score and its change against best."""
-    line = f"{trial.number:>5}/{campaign.max_trials}  {trial.label:<20} {trial.role:<20}"
+    line = f"{trial.number:>5}/{campaign.max_trials}  {trial.standing:<20} {trial.role:<20}"
     if trial.score is None:
         return f"{line} {trial.reason[:80]}"
     change = "" if trial.delta_vs_best is None else f" ({trial.delta_vs_best:+.4f})"

@@ -16,10 +16,11 @@ from evaluators.announce import WANTED_LEVEL, capability, worker_name
 from evaluators.contract import Cancelled, HarnessFault, Measurement, Progress
 from evaluators.recording import as_record
 from evaluators.registry import get_environment
-from trials.models import Campaign, Evaluation
-from trials.services import leases, outcomes
+from trials.models import Campaign, Confirmation, Evaluation
+from trials.services import leases, outcomes, repeats
 from trials.services.blobs import get_tree
-from trials.vocab import EvaluationState, Label, Purpose
+from trials.services.verdicts import Verdict
+from trials.vocab import EvaluationState, KeepRule, Label, Purpose
 from trials.worker_models import Worker
 
 logger = logging.getLogger(__name__)
@@ -161,37 +162,47 @@ class Heartbeat:
 def judge_measured(campaign_id: int) -> int:
     """Judge and record every measurement that waits; returns how many were recorded.
 
-    A reproducible campaign records trials in number order, so that labels do not depend on which worker was faster.
+    A reproducible campaign records trials in number order, and none before the last one is decided, so that labels do
+    not depend on which worker was faster.
     """
     recorded = 0
-    waiting = (
-        Evaluation.objects.filter(campaign_id=campaign_id, state=EvaluationState.MEASURED)
-        .select_related("campaign", "measurement")
-        .order_by("trial__number", "pk")
-    )
-    for evaluation in list(waiting):
-        if evaluation.purpose == Purpose.SEALED:
-            recorded += outcomes.record_sealed(evaluation.pk)
-            continue
-        if evaluation.campaign.reproducible and not _is_next(evaluation):
-            break
-        verdict = judge(evaluation.campaign, evaluation.measurement.record)
-        recorded += outcomes.record_outcome(evaluation.pk, verdict) is not None
+    while found := sum(_record(evaluation) for evaluation in _waiting(campaign_id)):
+        recorded += found  # what was held back may be next now
     return recorded
 
 
-def _is_next(evaluation: Evaluation) -> bool:
-    recorded: int = Campaign.objects.values_list("recorded_number", flat=True).get(pk=evaluation.campaign_id)
-    return evaluation.trial.number == recorded + 1
+def _waiting(campaign_id: int) -> list[Evaluation]:
+    waiting = Evaluation.objects.filter(campaign_id=campaign_id, state=EvaluationState.MEASURED)
+    return list(waiting.select_related("campaign", "measurement", "trial").order_by("trial__number", "pk"))
 
 
-def judge(campaign: Campaign, record: Mapping[str, Any]) -> outcomes.Verdict:
+def _record(evaluation: Evaluation) -> bool:
+    """False where there is nothing to record, or not yet."""
+    if evaluation.purpose == Purpose.SEALED:
+        return outcomes.record_sealed(evaluation.pk)
+    if evaluation.purpose == Purpose.TRIAL and _held_back(evaluation):
+        return False
+    verdict = judge(evaluation.campaign, evaluation.measurement.record)
+    if evaluation.purpose == Purpose.TRIAL:
+        return outcomes.record_outcome(evaluation.pk, verdict) is not None
+    return repeats.record(evaluation.pk, verdict)
+
+
+def _held_back(evaluation: Evaluation) -> bool:
+    """A trial waits until the noise is known, and in a reproducible campaign for its turn."""
+    campaign = Campaign.objects.get(pk=evaluation.campaign_id)
+    number = evaluation.trial.number
+    if number > 0 and campaign.keep_rule == KeepRule.VERIFIED and campaign.noise_sd is None:
+        return True
+    undecided = Confirmation.objects.open(campaign.pk)
+    return campaign.reproducible and (number != campaign.recorded_number + 1 or undecided.exists())
+
+
+def judge(campaign: Campaign, record: Mapping[str, Any]) -> Verdict:
     """The environment's pure judge on a stored measurement."""
     if record["status"] == Label.HARNESS_ABORT:  # no evaluator saw anything: there is nothing to judge
-        return outcomes.Verdict(Label.HARNESS_ABORT, record["reason"], None)
+        return Verdict(Label.HARNESS_ABORT, record["reason"], None)
     environment = get_environment(campaign.environment)
     known = {name: record[name] for name in Measurement.__dataclass_fields__ if name in record}
     outcome = environment.judge(Measurement(**known), environment.spec.profiles[campaign.profile])
-    return outcomes.Verdict(
-        label=str(outcome.label), reason=outcome.reason, score=outcome.score, numbers=dict(outcome.numbers)
-    )
+    return Verdict(label=str(outcome.label), reason=outcome.reason, score=outcome.score, numbers=dict(outcome.numbers))

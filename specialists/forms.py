@@ -38,7 +38,10 @@ class LaunchForm(forms.Form):
     roster = forms.ChoiceField(choices=_rosters)
     proposer = forms.ChoiceField(choices=_pairs(ProposerName))
     lineage = forms.ChoiceField(choices=_pairs(LineagePolicy), help_text="What a role sees of earlier trials.")
-    keep_rule = forms.ChoiceField(choices=_pairs(KeepRule))
+    keep_rule = forms.ChoiceField(
+        choices=_pairs(KeepRule),
+        help_text="verified: what looks better is measured again on fresh seeds; strict: one better score is enough.",
+    )
     enforcement = forms.ChoiceField(
         choices=_pairs(Enforcement),
         initial=Enforcement.STRICT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -30,7 +31,7 @@ LEVELS = ("L2", "L3", "L4")
 MAX_TRIALS, MAX_SLOTS, MAX_HOURS = 1_000_000, 512, 24.0 * 365
 BASELINE_ROLE = "baseline"
 #: Keep rules that measure again whatever improves; that proves nothing where the score is a script's own word.
-MEASURES_AGAIN = frozenset({"verified"})
+MEASURES_AGAIN = frozenset({KeepRule.VERIFIED})
 
 
 class LaunchError(ValueError):
@@ -47,6 +48,8 @@ class LaunchSettings:
 
     start_from: ``SLUG`` or ``SLUG:TRIAL`` of a campaign whose keep is the starting recipe; empty: the environment's.
     usd: money for language models, None: as the environment says (docs/llm.md).
+    Without a roster the environment's first is taken; without a keep rule ``verified``, or ``strict`` where scores are
+    a script's own word.
     """
 
     environment: str
@@ -54,7 +57,7 @@ class LaunchSettings:
     roster: str = ""
     proposer: str = ProposerName.CATALOG
     lineage: str = LineagePolicy.SHARED
-    keep_rule: str = KeepRule.STRICT
+    keep_rule: str = ""
     enforcement: str = Enforcement.STRICT
     trials: int = 60
     hours: float = 24.0
@@ -78,7 +81,7 @@ def validate(chosen: LaunchSettings) -> tuple[Environment, Roster, Start]:
     _one_of("proposer", chosen.proposer, [str(name) for name in ProposerName])
     _one_of("lineage", chosen.lineage, [str(policy) for policy in LineagePolicy])
     _believable(chosen.keep_rule, environment.spec)
-    _one_of("keep_rule", chosen.keep_rule, [str(rule) for rule in KeepRule])
+    _one_of("keep_rule", keep_rule_of(chosen, environment.spec), [str(rule) for rule in KeepRule])
     _one_of("enforcement", chosen.enforcement, [str(each) for each in Enforcement])
     _one_of("level", chosen.level, LEVELS)
     _between("trials", chosen.trials, 1, MAX_TRIALS)
@@ -121,6 +124,11 @@ def agent_plan(chosen: LaunchSettings, roster: Roster) -> dict[str, Any]:
     except ValueError as error:
         raise LaunchError("proposer", str(error)) from error
     return made
+
+
+def keep_rule_of(chosen: LaunchSettings, spec: EnvironmentSpec) -> str:
+    """The keep rule that is chosen, or the default of the environment."""
+    return chosen.keep_rule or (KeepRule.VERIFIED if spec.score_source == "evaluator" else KeepRule.STRICT)
 
 
 def _believable(keep_rule: str, spec: EnvironmentSpec) -> None:
@@ -184,7 +192,7 @@ def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = N
         roles=[role.as_json() for role in roster.roles],
         proposer=chosen.proposer,
         lineage=chosen.lineage,
-        keep_rule=chosen.keep_rule,
+        keep_rule=keep_rule_of(chosen, environment.spec),
         enforcement=chosen.enforcement,
         minimum_level=chosen.level,
         seed=chosen.seed,
@@ -208,6 +216,7 @@ def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = N
             seed=chosen.seed,
         )
         submissions.submit_trial(campaign.pk, start, actor=actor, enqueue=dispatch.evaluation(campaign))
+        transaction.on_commit(partial(dispatch.advance, campaign.pk), robust=True)  # the calibration starts beside it
     return Campaign.objects.get(pk=campaign.pk)
 
 

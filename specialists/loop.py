@@ -20,6 +20,9 @@ class Situation:
     open_trials: how many of each; sessions: sessions started so far; spent_roles: roles whose last session found
     nothing to propose on the evidence that a new one would see again, or whose budget is used; exhausted: why the
     campaign's budget for agents has no room for another session, empty while it has; budgets_spent: some role's has.
+    Of the keep rule ``verified``: calibrated, the start's noise is known; confirming, open confirmations (a trial that
+    is being confirmed is not closed for ``finished_through``); repeats, measurements for either that are in flight;
+    repeats_wanted, those that could be ordered now; measuring, work orders of all kinds that hold an evaluator.
     """
 
     state: CampaignState
@@ -45,6 +48,18 @@ class Situation:
     spent_roles: frozenset[str]
     exhausted: str = ""
     budgets_spent: bool = False
+    calibrated: bool = True
+    confirming: int = 0
+    repeats: int = 0
+    repeats_wanted: int = 0
+    measuring: int = 0
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Order so many calibrations or confirmations."""
+
+    count: int
 
 
 @dataclass(frozen=True)
@@ -70,7 +85,7 @@ class Wait:
     reason: str
 
 
-Decision = StartSession | Finish | Fail | Wait
+Decision = Repeat | StartSession | Finish | Fail | Wait
 
 
 def session_seed(seed: int, number: int) -> int:
@@ -88,19 +103,28 @@ def role_order(roles: Sequence[str], seed: int, number: int) -> list[str]:
 
 
 def decide(at: Situation) -> Decision:
-    """The next step of a campaign: start one session, finish, fail, or wait."""
+    """The next step of a campaign: measure again, start one session, finish, fail, or wait.
+
+    Measurements that decide something go first: what is built on a provisional trial may be built on sand.
+    """
     if at.state is not CampaignState.RUNNING:
         return Wait(f"the campaign is {at.state}")
     if at.baseline_failed:
         return Fail("the starting recipe did not measure as valid")
-    if not at.has_baseline:
+    free = at.slots - at.measuring - at.open_sessions
+    if at.repeats_wanted and free > 0:
+        return Repeat(min(free, at.repeats_wanted))
+    if not (at.has_baseline and at.calibrated):
         return Wait("the starting recipe is being measured")
     over = limit_reached(at)
     if over is not None:
-        return Wait(f"{over}; waiting for what is in flight") if at.open_trials + at.open_sessions else Finish(over)
-    if at.open_trials + at.open_sessions >= at.slots:
-        return Wait("every slot is busy")
+        return Wait(f"{over}; waiting for what is in flight") if _in_flight(at) else Finish(over)
     return _start(at)
+
+
+def _in_flight(at: Situation) -> bool:
+    """Whether anything could still change what the search has found."""
+    return at.open_trials + at.open_sessions + at.confirming > 0
 
 
 def limit_reached(at: Situation) -> str | None:
@@ -118,6 +142,8 @@ def limit_reached(at: Situation) -> str | None:
 
 
 def _start(at: Situation) -> Decision:
+    if at.open_trials + at.open_sessions + at.repeats >= at.slots:
+        return Wait("every slot is busy")
     up_to: int | None = None
     free = [role for role in at.roles if role not in at.spent_roles]
     if at.reproducible:
@@ -130,7 +156,7 @@ def _start(at: Situation) -> Decision:
     else:
         free = [role for role in free if role not in at.busy_roles] or free
     if not free:
-        if at.open_trials + at.open_sessions:
+        if _in_flight(at):
             return Wait("every role waits for an outcome before it has another idea")
         return Finish("no role has an idea or a budget left" if at.budgets_spent else "no role has an idea left")
     wanted = next(role for role in role_order(at.roles, at.seed, at.sessions) if role in free)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from specialists.rosters import Role
 from specialists.vocab import Fault
 from trials.lineage import LineageSlice
+from trials.repeated import Earlier
 
 MAX_HYPOTHESIS = 600
 MAX_FILE_BYTES = 200_000
@@ -126,6 +127,7 @@ class Request:
 
     read_source: trial number -> file name -> text, for visible trials and the start; raises LookupError.
     seen: what may be told of the trial that has exactly these files already, None when there is none.
+    similar: hypothesis -> earlier trials of about the same, as far as the role may see them, with what became of them.
     limits: the profile's limits as JSON (``artifact_bytes``, ``train_units``, ``eval_units`` ...).
     environment: name of the environment that measures. bench: for language models.
     may_change: files that an edit may touch; more than the role's surface where surfaces are advice.
@@ -144,6 +146,7 @@ class Request:
     held: Callable[[], None] = _nothing
     keep: Callable[[str], None] = _nothing
     bench: Bench | None = None
+    similar: Callable[[str], Sequence[Earlier]] = lambda hypothesis: ()
 
 
 @dataclass(frozen=True)

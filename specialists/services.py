@@ -26,10 +26,11 @@ from specialists.rosters import Role, role_from_json
 from specialists.vocab import REPEATABLE, Fault, SessionState
 from specialists.workspace import encode, unified_diff
 from trials.lineage import LineageSlice, build_slice, told_of_twin
-from trials.models import Campaign, Evaluation, Trial
-from trials.services import campaigns, leases, submissions
+from trials.models import Campaign, Confirmation, Evaluation, Trial
+from trials.repeated import similar
+from trials.services import campaigns, leases, repeats, submissions
 from trials.services.events import append_event
-from trials.vocab import CampaignState, EventKind, Purpose, TrialState
+from trials.vocab import CampaignState, EventKind, KeepRule, Purpose, TrialState
 
 logger = logging.getLogger(__name__)
 LOST_MESSAGE = timedelta(seconds=60)
@@ -39,7 +40,8 @@ def situation(campaign: Campaign) -> loop.Situation:
     """What the loop needs to know of a locked campaign."""
     open_trials = list(Trial.objects.of(campaign.pk).open().values_list("number", "role"))
     running = list(Session.objects.filter(campaign=campaign, state=SessionState.RUNNING).values_list("role", flat=True))
-    first_open = min((number for number, _ in open_trials), default=campaign.last_number + 1)
+    confirming = list(Confirmation.objects.open(campaign.pk).values_list("trial__number", flat=True))
+    first_open = min((*(number for number, _ in open_trials), *confirming), default=campaign.last_number + 1)
     start = Trial.objects.of(campaign.pk).filter(number=0).first()
     roles = [role["name"] for role in campaign.roles]
     closed = sessions.closed_accounts(campaign) if campaign.agent else {}
@@ -69,6 +71,11 @@ def situation(campaign: Campaign) -> loop.Situation:
         spent_roles=_spent_roles(campaign, roles, next_number) | closed.keys(),
         exhausted=closed.get("", ""),
         budgets_spent=bool(closed),
+        calibrated=campaign.keep_rule != KeepRule.VERIFIED or campaign.noise_sd is not None,
+        confirming=len(confirming),
+        repeats=Evaluation.objects.repeats_in_flight(campaign.pk).count(),
+        repeats_wanted=repeats.wanted(campaign) if campaign.state == CampaignState.RUNNING else 0,
+        measuring=Evaluation.objects.in_flight().filter(campaign=campaign).count(),
     )
 
 
@@ -86,7 +93,7 @@ def _last_sessions(campaign: Campaign, roles: list[str]) -> list[Session]:
 
 def _spent_roles(campaign: Campaign, roles: list[str], next_number: int) -> frozenset[str]:
     """Roles whose last session came to nothing on the evidence that a new session would see again."""
-    newest = campaign.last_recorded_at
+    newest = max(filter(None, (campaign.last_recorded_at, campaign.last_keep_at)), default=None)
     shown = max(0, next_number - campaign.slots)
     return frozenset(
         last.role
@@ -114,6 +121,9 @@ def _step(campaign_id: int) -> bool:
         _finish_when_sealed(campaign)
         return False
     decision = loop.decide(situation(campaign))
+    if isinstance(decision, loop.Repeat):
+        send = dispatch.evaluation(campaign)
+        return repeats.order(campaign.pk, decision.count, enqueue=send) > 0
     if isinstance(decision, loop.StartSession):
         _start_session(campaign, decision)
         return True
@@ -198,6 +208,7 @@ def _request(campaign: Campaign, session: Session, role: Role, view: LineageSlic
         limits=campaign.spec["profile"]["limits"],
         environment=campaign.environment,
         may_change=campaign.may_change(role.surface),
+        similar=partial(similar, campaign, role.name, up_to=view.up_to),
     )
 
 
@@ -245,6 +256,10 @@ def _submit(session: Session, role: Role, view: LineageSlice, proposal: Proposal
             "transforms": list(proposal.transforms),
             "evidence": list(proposal.evidence),
             "notes": dict(proposal.notes),
+            "similar": [
+                {"trial": earlier.number, "likeness": earlier.likeness}
+                for earlier in similar(campaign, role.name, proposal.hypothesis, up_to=view.up_to)
+            ],
             "session": session.number,
         },
         surface=role.surface,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from trials.models import Campaign, Evaluation, Trial
-from trials.services import campaigns, leases, outcomes, submissions
+from trials.services import campaigns, leases, outcomes, repeats, submissions
+from trials.services.verdicts import Verdict
 from trials.vocab import VALID, Purpose
 
 SPEC: dict[str, Any] = {
@@ -112,7 +114,7 @@ def finish(evaluation: Evaluation, score: float | None = None, label: str = VALI
     status = "ok" if label == VALID else label
     body = record(score, status=status, reason=reason, numbers=numbers, **changes)
     assert leases.post_measurement(evaluation.pk, evaluation.attempt, body, log)
-    trial = outcomes.record_outcome(evaluation.pk, outcomes.Verdict(label, reason, score, numbers))
+    trial = outcomes.record_outcome(evaluation.pk, Verdict(label, reason, score, numbers))
     assert trial is not None
     return trial
 
@@ -121,3 +123,40 @@ def run_trial(campaign: Campaign, score: float | None = None, label: str = VALID
     """Submit, claim, measure and record one trial."""
     outcome = {name: changes.pop(name) for name in ("reason", "numbers", "log", "excerpt") if name in changes}
     return finish(start(submit(campaign, **changes)), score, label, **outcome)
+
+
+def measure_repeats(campaign: Campaign, scores: Callable[[Evaluation], Any], most: int = 99) -> list[Evaluation]:
+    """Order what is wanted and measure it: ``scores`` gives each work order a score, or the label of its failure."""
+    repeats.order(campaign.pk, most, enqueue=lambda evaluation_id: None)
+    orders = list(Evaluation.objects.repeats_in_flight(campaign.pk).select_related("trial").order_by("pk"))
+    for order in orders:
+        claimed = leases.claim_evaluation(order.pk, "host:1")
+        if claimed is None:  # what was measured before has decided, and this was cancelled
+            continue
+        answer = scores(order)
+        verdict = (
+            answer
+            if isinstance(answer, Verdict)
+            else Verdict(answer, f"{answer} it is", None)
+            if isinstance(answer, str)
+            else Verdict(VALID, "", answer)
+        )
+        status = "ok" if verdict.label == VALID else verdict.label
+        body = record(verdict.score, status=status, reason=verdict.reason, seed=order.seed)
+        assert leases.post_measurement(order.pk, claimed.attempt, body, b"")
+        assert repeats.record(order.pk, verdict)
+    return orders
+
+
+#: Scores of the start: mean 2.0, sd 0.01.
+CALIBRATION = (2.0, *(2.0 + side * 0.01 * 1.25**0.5 for side in (1, -1, 1, -1)), 2.0)
+
+
+def calibrated(**changes: Any) -> Campaign:
+    """A campaign of the rule ``verified`` whose start is at 2.0 with a noise of 0.01."""
+    campaign = make_campaign(**{"keep_rule": "verified", "max_trials": 200, "slots": 4} | changes)
+    run_trial(campaign, CALIBRATION[0], parent=None)
+    left = iter(CALIBRATION[1:])
+    measure_repeats(campaign, lambda order: next(left))
+    campaign.refresh_from_db()
+    return campaign

@@ -125,7 +125,7 @@ def _profile(role: str, rows: Mapping[str, Mapping[str, Any]]) -> RoleProfile:
 
 def frontier(campaign: Campaign) -> list[Step]:
     """Improvements of the best score in recorded order (the newest MAX_STEPS), the baseline first while it fits."""
-    steps = FrontierStep.objects.filter(campaign=campaign).order_by("-number").values_list(
+    steps = FrontierStep.objects.filter(campaign=campaign).order_by("-id").values_list(
         "number", "score", "trial__role", "at"
     )[:MAX_STEPS]  # fmt: skip
     return [Step(number, score, role, _hours(campaign, at)) for number, score, role, at in reversed(steps)]
@@ -161,7 +161,7 @@ def points(campaign: Campaign) -> Points:
     if stride > 1:
         newest = range(max(0, count - NEWEST_POINTS), count)
         rows = rows.filter(number__in=sorted({*range(0, count, stride), *newest}))
-    names = ("number", "score", "label", "role")
+    names = ("number", "score", "standing", "role")
     if min(count, MAX_POINTS) <= HOVER_POINTS:
         found = rows.order_by("number").values_list(*names, Left("hypothesis", HOVER_LENGTH))
     else:
@@ -171,12 +171,12 @@ def points(campaign: Campaign) -> Points:
 
 def sparks(campaigns: Sequence[Campaign]) -> dict[int, list[Step]]:
     """The newest SPARK_STEPS improvements of each campaign, by primary key: one query for a whole page of campaigns."""
-    rank = Window(RowNumber(), partition_by=F("campaign_id"), order_by=F("number").desc())
+    rank = Window(RowNumber(), partition_by=F("campaign_id"), order_by=F("id").desc())
     rows = (
         FrontierStep.objects.filter(campaign__in=campaigns)
         .annotate(rank=rank)
         .filter(rank__lte=SPARK_STEPS)
-        .order_by("campaign_id", "number")
+        .order_by("campaign_id", "id")
         .values_list("campaign_id", "number", "score", "at")
     )
     found: dict[int, list[Step]] = {campaign.pk: [] for campaign in campaigns}

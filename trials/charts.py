@@ -8,6 +8,7 @@ Plotly reads a few HTML tags in hover texts and tick labels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import plotly.graph_objects as go
@@ -99,7 +100,10 @@ def frontier(points: Points, steps: Sequence[Step], last_number: int, direction:
         for label in SYMBOLS
         if (rows := [point for point in points.rows if point.label == label])
     ]  # fmt: skip
-    stairs = [*((step.number, step.score) for step in steps), *([(last_number, steps[-1].score)] if steps else [])]
+    # A confirmation may end after that of a later trial: the line never runs back.
+    reached = accumulate((step.number for step in steps), max)
+    stairs = [*zip(reached, (step.score for step in steps), strict=True)]
+    stairs += [(last_number, steps[-1].score)] if steps else []
     best = go.Scatter(
         x=[number for number, _ in stairs],
         y=[value for _, value in stairs],

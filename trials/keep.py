@@ -6,19 +6,25 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from trials import confirm
 from trials.vocab import Direction, KeepRule, Label
 
 
-def decide(rule: KeepRule, direction: Direction, score: float, best: float) -> Label:
-    """``strict`` is the paper's rule: keep when strictly better than the best at record time (PAPER.md B).
+def decide(rule: KeepRule, direction: Direction, score: float, best: float, noise_sd: float | None = None) -> Label:
+    """The label of a valid score.
 
-    Raises ValueError when ``score`` is not finite: such a score never reaches a comparison.
+    ``strict`` is the paper's rule: keep when strictly better than the best at record time (PAPER.md B). ``verified``
+    calls provisional what leads the best by ``confirm.MARGIN`` times ``noise_sd``; ``trials.confirm`` has the rest.
+    Raises ValueError when ``score`` is not finite, and when ``verified`` is not told the noise.
     """
     if not math.isfinite(score):
         raise ValueError(f"score is {score!r}, expected a finite number")
     if rule is KeepRule.STRICT:
         return Label.KEEP if direction.better(score, best) else Label.DISCARD
-    raise ValueError(f"unknown keep rule {rule!r}")
+    if noise_sd is None:
+        raise ValueError("the keep rule verified needs the noise, expected a calibrated campaign")
+    promising = confirm.lead(direction, score, best) > confirm.MARGIN * noise_sd
+    return Label.PROVISIONAL if promising else Label.DISCARD
 
 
 def other_machine(measured: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:

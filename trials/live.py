@@ -12,7 +12,8 @@ from typing import Any
 
 from channels.layers import get_channel_layer
 
-from trials.models import Campaign, Event, Trial
+from trials.models import Campaign, Confirmation, Event, Trial
+from trials.standing import why
 
 logger = logging.getLogger(__name__)
 SEND_SECONDS = 2.0
@@ -30,8 +31,8 @@ def trial_row(trial: Trial) -> dict[str, Any]:
         "number": trial.number,
         "role": trial.role,
         "state": trial.state,
-        "label": trial.label,
-        "reason": trial.reason,
+        "label": trial.standing,
+        "reason": why(trial),
         "score": trial.score,
         "delta_vs_best": trial.delta_vs_best,
         "delta_vs_parent": trial.delta_vs_parent,
@@ -60,6 +61,8 @@ def campaign_head(campaign: Campaign) -> dict[str, Any]:
         "start_score": campaign.start_score,
         "best_score": campaign.best_score,
         "improvement": campaign.improvement,
+        "noise_sd": campaign.noise_sd,
+        "confirming": Confirmation.objects.open(campaign.pk).count() if campaign.noise_sd is not None else 0,
     }
 
 

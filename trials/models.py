@@ -20,12 +20,14 @@ from trials.querysets import (
     CampaignQuerySet,
     EvaluationQuerySet,
     EventQuerySet,
-    RollupQuerySet,
     TrialQuerySet,
 )
 from trials.report_models import CampaignReport as CampaignReport  # noqa: PLC0414 - a model of this app
 from trials.site_models import SiteEvent  # noqa: F401 - a model of this app
 from trials.sketch import FAILURE_LENGTH
+from trials.standing_models import Confirmation as Confirmation  # noqa: PLC0414
+from trials.standing_models import FrontierStep as FrontierStep  # noqa: PLC0414
+from trials.standing_models import Rollup as Rollup  # noqa: PLC0414
 from trials.vocab import (
     UNCOUNTED_LABELS,
     CampaignState,
@@ -57,6 +59,8 @@ class Campaign(models.Model):
     """One search: an environment, a roster, limits, and the counters that its pages read.
 
     agent: what was fixed for language models at launch (provider, models, budgets, prices); empty for the catalogue.
+    start_score, best_score: the recorded score by the rule ``strict``; by ``verified`` the mean over the seeds of the
+    calibration, and of the confirmation that made a trial the best.
     """
 
     slug = models.SlugField(max_length=80, unique=True)
@@ -104,6 +108,12 @@ class Campaign(models.Model):
     best_score = models.FloatField(null=True, blank=True)
     best_trial = models.ForeignKey("Trial", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     last_keep_at = models.DateTimeField(null=True, blank=True)
+    # Rule ``verified``: spread of one recipe's score over seeds, None until the start has been measured often enough.
+    noise_sd = models.FloatField(null=True, blank=True)
+    noise_df = models.PositiveIntegerField(default=0)
+    # Measurements that are no trials (calibration, confirmation, sealed split), and their wall-clock seconds.
+    repeat_count = models.PositiveIntegerField(default=0)
+    repeat_seconds = models.FloatField(default=0.0)
     last_recorded_at = models.DateTimeField(null=True, blank=True)
 
     # Only of a campaign that came from a bundle: what its own site called it, and the head as that site signed it.
@@ -158,6 +168,8 @@ class Campaign(models.Model):
 class Trial(models.Model):
     """Hypothesis, code edit, outcome. A finished trial never changes: a database trigger refuses it.
 
+    ``label`` is what was recorded. ``standing`` is what counts: the same, but for a provisional trial the label that
+    its confirmation gave it. The trigger lets that one column change, once, from ``provisional``.
     skip: number of a farther ancestor (trials.ancestry). failure: what its kind of failures share (trials.sketch).
     """
 
@@ -180,6 +192,7 @@ class Trial(models.Model):
 
     state = models.CharField(max_length=10, choices=choices(TrialState), default=TrialState.QUEUED.value)
     label = models.CharField(max_length=24, choices=choices(Label), blank=True)
+    standing = models.CharField(max_length=24, choices=choices(Label), blank=True)
     reason = models.CharField(max_length=300, blank=True)
     failure = models.CharField(max_length=FAILURE_LENGTH, blank=True)
     score = models.FloatField(null=True, blank=True)
@@ -214,10 +227,15 @@ class Trial(models.Model):
                 | ~Q(state="finished") & Q(label=""),
                 name="trial_finished_has_label",
             ),
+            models.CheckConstraint(
+                condition=Q(standing=models.F("label"))
+                | Q(label="provisional", standing__in=["provisional", "keep", "discard"]),
+                name="trial_standing_follows_label",
+            ),
         ]
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["campaign", "role", "-number"], name="trial_by_role"),
-            models.Index(fields=["campaign", "label", "-number"], name="trial_by_label"),
+            models.Index(fields=["campaign", "standing", "-number"], name="trial_by_standing"),
             models.Index(fields=["campaign", "score", "number"], name="trial_ranked", condition=RANKED),
             models.Index(fields=["campaign", "role", "score", "number"], name="trial_ranked_in_role", condition=RANKED),
             models.Index(
@@ -246,11 +264,17 @@ class Trial(models.Model):
 
 
 class Evaluation(models.Model):
-    """A work order: measure this trial's source with this seed on this split. Held under a lease while it runs."""
+    """A work order: measure this trial's source with this seed on this split. Held under a lease while it runs.
+
+    outcome: the judge's verdict on a calibration or confirmation (label, reason, score, numbers); a trial has its own.
+    """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="evaluations", db_index=False)
     trial = models.ForeignKey(Trial, on_delete=models.PROTECT, related_name="evaluations", db_index=False)
     purpose = models.CharField(max_length=12, choices=choices(Purpose))
+    confirmation = models.ForeignKey(
+        Confirmation, null=True, blank=True, on_delete=models.PROTECT, related_name="evaluations"
+    )
     split = models.CharField(max_length=12)
     seed = models.BigIntegerField()
     device = models.CharField(max_length=12)
@@ -260,6 +284,7 @@ class Evaluation(models.Model):
     fault = models.CharField(max_length=300, blank=True)
     phase = models.CharField(max_length=20, blank=True)
     progress = models.FloatField(default=0.0)
+    outcome = models.JSONField(default=dict)
     queued_at = models.DateTimeField()
     sent_at = models.DateTimeField()
     claimed_at = models.DateTimeField(null=True, blank=True)
@@ -350,47 +375,3 @@ class Event(models.Model):
     def payload(self) -> dict[str, Any]:
         payload: dict[str, Any] = json.loads(self.body)
         return payload
-
-
-class Rollup(models.Model):
-    """Finished trials by role, label and hour since launch; every chart and counter is a sum over these rows."""
-
-    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="rollups", db_index=False)
-    hour = models.PositiveIntegerField()
-    role = models.CharField(max_length=60)
-    label = models.CharField(max_length=24, choices=choices(Label))
-    trials = models.PositiveIntegerField(default=0)
-    queue_seconds = models.FloatField(default=0.0)
-    run_seconds = models.FloatField(default=0.0)
-    eval_seconds = models.FloatField(default=0.0)
-    log_seconds = models.FloatField(default=0.0)
-
-    objects = RollupQuerySet.as_manager()
-
-    class Meta:
-        constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["campaign", "hour", "role", "label"], name="rollup_cell_unique"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.campaign_id} h{self.hour} {self.role} {self.label}: {self.trials}"
-
-
-class FrontierStep(models.Model):
-    """One improvement of the best score, in the order in which it was recorded."""
-
-    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="frontier", db_index=False)
-    trial = models.OneToOneField(Trial, on_delete=models.PROTECT, related_name="frontier_step")
-    number = models.IntegerField()
-    score = models.FloatField()
-    at = models.DateTimeField()
-
-    class Meta:
-        ordering: ClassVar[list[str]] = ["campaign", "number"]
-        indexes: ClassVar[list[models.Index]] = [
-            models.Index(fields=["campaign", "number"], name="frontier_by_number"),
-            models.Index(fields=["campaign", "score"], name="frontier_by_score"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.campaign_id} {self.number} {self.score}"

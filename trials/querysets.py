@@ -12,6 +12,7 @@ from trials.vocab import (
     HELD_LABELS,
     LIVE_CAMPAIGN_STATES,
     OPEN_TRIAL_STATES,
+    REPEATS,
     SCORED_LABELS,
     Direction,
     EvaluationState,
@@ -22,12 +23,13 @@ from trials.vocab import (
 WORKER_ALIVE = timedelta(seconds=20)
 """A worker speaks every five seconds; after this silence it counts as gone."""
 
-#: Trials that may be compared by score. These three are the conditions of partial indexes: queries repeat them whole.
+#: Trials that may be compared by score, before a confirmation and after it. These three are the conditions of partial
+#: indexes: queries repeat them whole.
 RANKED = Q(score__isnull=False, label__in=[str(label) for label in sorted(SCORED_LABELS)])
 #: Trials whose measured gain over their parent can be told.
 GAINED = Q(delta_vs_parent__isnull=False, label__in=[str(label) for label in sorted(SCORED_LABELS)])
 #: Trials that count as progress: few of a long search.
-HELD = Q(label__in=[str(label) for label in sorted(HELD_LABELS)])
+HELD = Q(standing__in=[str(label) for label in sorted(HELD_LABELS)])
 
 # From a trial towards the root: parent by parent while every row is wanted, then by skips as long as they do not jump
 # over the wanted rows at the root. A skip that was never written is walked around by parents.
@@ -122,7 +124,8 @@ class TrialQuerySet(models.QuerySet[Any]):
 
     def for_rows(self) -> Self:
         """What the trial table shows, without the wide text columns."""
-        return self.select_related("parent").defer("proposal", "excerpt", "surface")
+        rows = self.select_related("parent").prefetch_related("confirmations")
+        return rows.defer("proposal", "excerpt", "surface")
 
 
 class EvaluationQuerySet(models.QuerySet[Any]):
@@ -137,9 +140,19 @@ class EvaluationQuerySet(models.QuerySet[Any]):
         """Work orders that somebody still has to measure or judge: an index holds these alone."""
         return self.filter(state__in=[EvaluationState.QUEUED, EvaluationState.RUNNING, EvaluationState.MEASURED])
 
+    def repeats_in_flight(self, campaign_id: int) -> Self:
+        """Calibrations and confirmations that hold a slot now."""
+        return self.in_flight().filter(campaign_id=campaign_id, purpose__in=REPEATS)
+
     def unsent_since(self, moment: datetime) -> Self:
         """Queued work orders whose last message is older than ``moment``: it may have been lost."""
         return self.filter(state=EvaluationState.QUEUED, sent_at__lt=moment)
+
+
+class ConfirmationQuerySet(models.QuerySet[Any]):
+    def open(self, campaign_id: int) -> Self:
+        """Confirmations under way, by trial number."""
+        return self.filter(campaign_id=campaign_id, ruling="").select_related("trial").order_by("trial__number")
 
 
 class WorkerQuerySet(models.QuerySet[Any]):
@@ -152,7 +165,10 @@ class EventQuerySet(models.QuerySet[Any]):
     def after(self, campaign_id: int, seq: int) -> Self:
         """Events with a higher number, oldest first."""
         return (
-            self.filter(campaign_id=campaign_id, seq__gt=seq).select_related("trial", "trial__parent").order_by("seq")
+            self.filter(campaign_id=campaign_id, seq__gt=seq)
+            .select_related("trial", "trial__parent")
+            .prefetch_related("trial__confirmations")
+            .order_by("seq")
         )
 
 

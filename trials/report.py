@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
 
-from trials import counting, repairs
+from trials import confirm, counting, repairs
 from trials.counting import Outcome
 from trials.edits import EditKind, kind_of
 from trials.models import Blob, Campaign, FrontierStep, Measurement, Rollup, Trial
@@ -53,6 +53,7 @@ def build_report(campaign: Campaign, known_edits: str = "") -> Built:
         "labels": dict(labels),
         "label_rates": counting.shares(Counter(row.label for row in counted)),
         "roles": counting.profiles(counted),
+        "keep_rule": campaign.keep_rule,
         "start": campaign.start_score,
         "best": campaign.best_score,
         "relative_change_pct": None if campaign.improvement is None else 100.0 * campaign.improvement,
@@ -61,9 +62,12 @@ def build_report(campaign: Campaign, known_edits: str = "") -> Built:
         "hours": hours(campaign),
         "trials_per_hour": trials_per_hour(campaign),
         "parallel_efficiency": counting.efficiency(trials_per_hour(campaign), counted, campaign.slots),
-        "machine_hours": {campaign.spec["profile"]["device"]: sum(_hours(cell) for cell in cells)},
+        "machine_hours": {
+            campaign.spec["profile"]["device"]: sum(_hours(cell) for cell in cells) + campaign.repeat_seconds / 3600.0
+        },
         "machine_hours_by_label": {cell["label"]: _hours(cell) for cell in cells},
-        "noise_sd": noise_sd(campaign),
+        "repeats": {"measurements": campaign.repeat_count, "machine_hours": campaign.repeat_seconds / 3600.0},
+        "noise_sd": campaign.noise_sd,
         "origin": campaign.origin or None,
         "enforcement": campaign.enforcement,
         "boundary_crossings": campaign.crossing_count,
@@ -105,7 +109,7 @@ def _outcomes(campaign: Campaign) -> Iterator[Outcome]:
         .exclude(label=Label.BASELINE)
         .order_by("number")
         .values_list(
-            "number", "role", "label", "parent__number", "parent__role", "hypothesis", "finished_at",
+            "number", "role", "standing", "parent__number", "parent__role", "hypothesis", "finished_at",
             "run_seconds", "eval_seconds", "log_seconds",
             KeyTransform("infrastructure", "numbers"), KeyTextTransform("repairs", KeyTransform("notes", "proposal")),
         )
@@ -195,7 +199,7 @@ def _kind(before: str, after: str) -> EditKind:
 
 def frontier(campaign: Campaign) -> list[dict[str, Any]]:
     """Improvements in the order of recording: trial number, score, role. The start is not one of them."""
-    steps = FrontierStep.objects.filter(campaign=campaign, number__gt=0).select_related("trial").order_by("number")
+    steps = FrontierStep.objects.filter(campaign=campaign, number__gt=0).select_related("trial").order_by("id")
     return [{"trial": step.number, "score": step.score, "role": step.trial.role} for step in steps]
 
 
@@ -220,15 +224,25 @@ def trials_per_hour(campaign: Campaign) -> float | None:
     return campaign.trial_count / elapsed if elapsed else None
 
 
-def noise_sd(campaign: Campaign) -> float | None:
-    """Spread of one recipe's score over seeds, where it was measured."""
-    return getattr(campaign, "noise_sd", None)
+def sealed_scores(campaign: Campaign) -> dict[str, Any]:
+    """Start and best on the sealed test split, once they are measured: means, 95 % intervals, their difference.
 
-
-def sealed_scores(campaign: Campaign) -> dict[str, float | None]:
-    """Scores on the sealed test split of ``start`` and ``best``, once they are measured."""
-    found = dict(
-        Measurement.objects.filter(campaign=campaign, purpose=Purpose.SEALED).values_list("trial__number", "score")
-    )
+    ``difference`` is best less start with Welch's interval; intervals are [low, high], None for a single seed.
+    """
     best = None if campaign.best_trial is None else campaign.best_trial.number
-    return {"start": found.get(0), "best": None if best is None else found.get(best)}
+    rows = Measurement.objects.filter(campaign=campaign, purpose=Purpose.SEALED).order_by("evaluation_id")
+    scores: dict[int | None, list[float]] = defaultdict(list)
+    for number, score in rows.values_list("trial__number", "score"):
+        if score is not None:
+            scores[number].append(score)
+    found: dict[str, Any] = {"seeds": max(map(len, scores.values()), default=0)}
+    for name, measured in (("start", scores.get(0)), ("best", scores.get(best))):
+        told = None if measured is None else confirm.interval(measured)
+        found[name], found[f"{name}_interval"] = (None, None) if told is None else (told.mean, _ends(told))
+    gap = confirm.difference(scores[best], scores[0]) if best and {0, best} <= set(scores) else None
+    found["difference"], found["difference_interval"] = (None, None) if gap is None else (gap.mean, _ends(gap))
+    return found
+
+
+def _ends(told: confirm.Interval) -> list[float] | None:
+    return None if told.low is None or told.high is None else [told.low, told.high]

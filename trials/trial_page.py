@@ -8,15 +8,19 @@ from typing import Any
 
 from trials import analytics, charts, diffview
 from trials.chain import chain_hash
-from trials.formatting import visible
+from trials.confirm import MOST_PAIRS
+from trials.formatting import score, visible, words
 from trials.live import campaign_head, trial_row
-from trials.models import Event, Measurement, Trial
+from trials.models import Confirmation, Evaluation, Event, Measurement, Trial
 from trials.services.blobs import get_blob, get_text
-from trials.vocab import OPEN_TRIAL_STATES, Label
+from trials.services.confirmations import seeds_of
+from trials.standing import told
+from trials.vocab import OPEN_TRIAL_STATES, VALID, EvaluationState, Label
 
 LOG_CHARACTERS = 24_000
 VIEW_CHARACTERS = 60_000
 CHILDREN = 24
+ROUNDS = 12
 EVENTS = 60
 MEASUREMENTS = 40
 
@@ -40,6 +44,8 @@ def context(trial: Trial) -> dict[str, Any]:
         "session": _number(trial.proposal.get("session")),
         "evidence": _evidence(trial.proposal.get("evidence")),
         "notes": _pairs(trial.proposal.get("notes")),
+        "similar": _similar(trial.proposal.get("similar")),
+        "confirmations": [_confirmation(row) for row in trial.confirmations.select_related("incumbent")[:ROUNDS]],
         "numbers": trial.numbers.items(),
         "cap": campaign.spec.get("profile", {}).get("limits", {}).get("artifact_bytes"),
         "split": charts.time_split({name: getattr(trial, f"{name}_seconds") for name in analytics.SECONDS}),
@@ -55,7 +61,7 @@ def context(trial: Trial) -> dict[str, Any]:
         "children": list(
             Trial.objects.of(campaign.pk)
             .filter(parent=trial)
-            .only("number", "role", "state", "label", "score", "delta_vs_parent")
+            .only("number", "role", "state", "standing", "score", "delta_vs_parent")
             .newest(CHILDREN)
         ),
         "is_fault": trial.label == Label.HARNESS_ABORT or bool(trial.numbers.get("infrastructure")),
@@ -86,6 +92,43 @@ def _evidence(value: object) -> list[dict[str, Any]]:
     """Trials that an agent named as its reasons; whole numbers become links."""
     found = value if isinstance(value, list) else []
     return [{"text": str(item), "number": item if type(item) is int and item >= 0 else None} for item in found]
+
+
+def _similar(value: object) -> list[dict[str, Any]]:
+    """Earlier trials with a near-duplicate hypothesis, as the session found them."""
+    found = value if isinstance(value, list) else []
+    return [item for item in found if isinstance(item, dict) and type(item.get("trial")) is int and item["trial"] >= 0]
+
+
+def _confirmation(row: Confirmation) -> dict[str, Any]:
+    """One round: how it stands in words, and what was measured seed by seed."""
+    return {
+        "round": row.round,
+        "incumbent": row.incumbent.number,
+        "state": row.ruling or Label.PROVISIONAL,
+        "ruling": row.ruling,
+        "told": row.reason or told(row),
+        "pairs": row.pairs,
+        "most": MOST_PAIRS,
+        "seeds": [
+            {
+                "seed": seed.seed,
+                "candidate": _measured(seed.candidate),
+                "incumbent": _measured(seed.incumbent),
+                "difference": None if seed.pair is None else seed.pair.candidate - seed.pair.incumbent,
+            }
+            for seed in seeds_of(row)
+        ],
+    }
+
+
+def _measured(order: Evaluation | None) -> str:
+    """A score, or how far the measurement is."""
+    if order is None:
+        return "not ordered yet"
+    if order.state != EvaluationState.JUDGED:
+        return words(order.state)
+    return score(order.outcome["score"]) if order.outcome["label"] == VALID else words(order.outcome["label"])
 
 
 def _pairs(value: object) -> list[tuple[str, object]]:

@@ -14,10 +14,11 @@ from django.views.decorators.vary import vary_on_headers
 
 from trials import analytics, charts, report, trial_page
 from trials.access import access_campaign, access_trial, visible_campaigns
+from trials.formatting import delta
 from trials.live import campaign_head, trial_row
 from trials.models import Campaign, Event, Trial
 from trials.services.blobs import get_blob
-from trials.vocab import LIVE_CAMPAIGN_STATES, OPEN_TRIAL_STATES
+from trials.vocab import LIVE_CAMPAIGN_STATES, OPEN_TRIAL_STATES, KeepRule
 
 CAMPAIGNS_PER_PAGE = 40
 ROWS_PER_PAGE = 100
@@ -80,7 +81,8 @@ def campaign(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _frontier_about(found: Campaign) -> str:
     told = "" if found.score_source == "evaluator" else f", read from the script's {found.score_source}"
-    return f"{found.score_name} by trial, {found.direction} is better{told}"
+    means = "; the line is the mean over fresh seeds" if found.keep_rule == KeepRule.VERIFIED else ""
+    return f"{found.score_name} by trial, {found.direction} is better{told}{means}"
 
 
 def _window(found: Campaign, before: int | None) -> dict[str, Any]:
@@ -122,8 +124,17 @@ def _figures(found: Campaign) -> dict[str, Any]:
         "trials_per_hour": report.trials_per_hour(found),
         "sealed_start": sealed["start"],
         "sealed_best": sealed["best"],
+        "sealed_gain": _sealed_gain(sealed),
         "finished_at": None if found.finished_at is None else found.finished_at.isoformat(),
     }
+
+
+def _sealed_gain(sealed: dict[str, Any]) -> str:
+    """Best less start on the sealed split in words; empty before it is measured, and where it was measured once."""
+    if sealed["difference_interval"] is None:
+        return ""
+    low, high = (delta(end) for end in sealed["difference_interval"])
+    return f"difference {delta(sealed['difference'])}, 95 % from {low} to {high}, {sealed['seeds']} seeds each"
 
 
 def _frontier(found: Campaign) -> dict[str, Any]:

@@ -57,10 +57,25 @@ class EvaluationState(StrEnum):
 
 
 class Purpose(StrEnum):
-    """Why a source tree is measured. Only ``trial`` decides a label."""
+    """Why a source tree is measured. Only ``trial`` gives a label; ``confirmation`` makes a provisional one stand."""
 
     TRIAL = "trial"
+    CALIBRATION = "calibration"
+    CONFIRMATION = "confirmation"
     SEALED = "sealed"
+
+
+#: Measurements beside the search: they hold slots, and are no trials.
+REPEATS = frozenset({Purpose.CALIBRATION, Purpose.CONFIRMATION})
+
+
+class Ruling(StrEnum):
+    """How the confirmation of a provisional trial ended."""
+
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+    SUPERSEDED = "superseded"  # another trial became the best meanwhile: it goes on against that one
+    ABANDONED = "abandoned"  # the campaign was stopped
 
 
 class CampaignState(StrEnum):
@@ -99,6 +114,9 @@ class Enforcement(StrEnum):
 
 
 class KeepRule(StrEnum):
+    """``strict`` keeps what scores better once; ``verified`` what goes on being better on fresh seeds."""
+
+    VERIFIED = "verified"
     STRICT = "strict"
 
 
@@ -112,6 +130,12 @@ class EventKind(StrEnum):
     TRIAL_STARTED = "trial_started"
     TRIAL_RETRIED = "trial_retried"
     TRIAL_FINISHED = "trial_finished"
+    CALIBRATION_MEASURED = "calibration_measured"
+    CAMPAIGN_CALIBRATED = "campaign_calibrated"
+    CONFIRMATION_OPENED = "confirmation_opened"
+    CONFIRMATION_MEASURED = "confirmation_measured"
+    CONFIRMATION_LOOKED = "confirmation_looked"
+    CONFIRMATION_CLOSED = "confirmation_closed"
     SEALED_MEASURED = "sealed_measured"
     TRACE_IMPORTED = "trace_imported"
     TRIAL_IMPORTED = "trial_imported"

@@ -7,7 +7,9 @@ import { TrialTable } from "./table.js";
 
 const FIGURES_EVERY_MS = 3000;
 const SHOW = { score: format.score, percent: format.percent, whole: format.whole, one: format.seconds };
-const FINISHING = new Set(["trial_finished", "sealed_measured", "campaign_state"]);
+const FINISHING = new Set([
+  "trial_finished", "campaign_calibrated", "confirmation_closed", "sealed_measured", "campaign_state",
+]);
 
 const main = document.querySelector("main");
 const { campaign, url, headUrl, direction } = main.dataset;
@@ -64,7 +66,7 @@ function refreshFigures() {
       const answer = await fetch(headUrl, { headers: { Accept: "application/json" } });
       if (!answer.ok) return;
       const figures = await answer.json();
-      for (const name of ["trials_per_hour", "sealed_best", "sealed_start"]) showFigure(name, figures[name]);
+      for (const name of ["trials_per_hour", "sealed_best", "sealed_start", "sealed_gain"]) showFigure(name, figures[name]);
       document.querySelector("[data-sealed]").hidden = figures.sealed_best === null;
       document.querySelector("[data-elapsed]").dataset.until = figures.finished_at ?? "";
     } catch { /* offline: the next event asks again */ }

@@ -69,7 +69,9 @@ def test_shared_tells_everything() -> None:
     campaign = search("shared")
     view = build_slice(campaign, ROLE)
     assert set().union(*seen_of(view).values()) == set(range(7)) == readable(campaign, view)
-    assert all(told == f"trial {number} has this source" for number, told in twins(campaign).items())
+    assert all(
+        told.startswith(f"trial {number} has this source, it ended as ") for number, told in twins(campaign).items()
+    )
     assert {one.number for one in alike_trials(campaign, ROLE, ["zebra bytes", "zebra rates"])} >= {2, 3}
     assert all(word in view.text() for word in ("zebra", "quagga", "size_blocked", "1234 bytes over"))
 
@@ -83,7 +85,7 @@ def test_own_role_tells_its_own_trials_and_what_the_best_measured() -> None:
     assert (blocks["chain"], blocks["children"], blocks["alike"]) == (set(), {6}, {4})
     assert readable(campaign, view) == {0, 1, 4, 5, 6}
     assert twins(campaign)[3] == twins(campaign)[2] == "an earlier trial has this source"
-    assert twins(campaign)[6] == "trial 6 has this source"
+    assert twins(campaign)[6] == "trial 6 has this source, it ended as discard, +0.050000 against its parent"
     assert {one.number for one in alike_trials(campaign, ROLE, ["gated zebra blocks", "zebra bytes"])} <= {1, 4, 6}
     own_words = view.text().replace("gated zebra", "").replace("size_blocked", "")
     assert not [word for word in FOREIGN if word in own_words]
@@ -109,13 +111,19 @@ def test_none_tells_what_the_best_measured_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("policy", ["own-role", "none"])
 def test_a_request_holds_no_other_door_to_the_record(policy: str) -> None:
-    """The slice, two doors that ask the policy, two that tell nothing, and facts of the campaign."""
+    """The slice, three doors that ask the policy, two that tell nothing, and facts of the campaign."""
     campaign = search(policy)
     view = build_slice(campaign, ROLE)
     session = Session(campaign=campaign, number=0, role=ROLE, seed=1)
     request = _request(campaign, session, role_from_json(ROLES[0]), view)
     plain = {field.name: getattr(request, field.name) for field in dataclasses.fields(request)}
-    assert {name for name, value in plain.items() if callable(value)} == {"read_source", "seen", "held", "keep"}
+    assert {name for name, value in plain.items() if callable(value)} == {
+        "read_source",
+        "seen",
+        "similar",
+        "held",
+        "keep",
+    }
     told = repr({name: value for name, value in plain.items() if not callable(value)}).replace("gated zebra", "")
     assert not [word for word in FOREIGN if word in told.replace("size_blocked", "")]
     for number in (2, 3):

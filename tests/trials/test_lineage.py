@@ -224,7 +224,7 @@ def deep_search(depth: int, *, skips: bool = True) -> Campaign:
             pk=first + number, campaign=campaign, number=number, role="architecture",
             parent_id=start.pk if number == 1 else first + number - 1, depth=number,
             skip=known[number] if skips else None, hypothesis=f"Idea {number}", source_id=sources[number - 1],
-            seed=0, state=TrialState.FINISHED, label=Label.KEEP, score=2.0 - number / 1e5,
+            seed=0, state=TrialState.FINISHED, label=Label.KEEP, standing=Label.KEEP, score=2.0 - number / 1e5,
             submitted_at=now, finished_at=now,
         )
         for number in range(1, depth + 1)

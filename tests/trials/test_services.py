@@ -13,7 +13,7 @@ from tests.conftest import LEDGER
 from tests.factories import finish, make_campaign, order_of, record, run_trial, start, submit
 from trials.chain import chain_hash
 from trials.models import Blob, Campaign, Event, FrontierStep, Measurement, Rollup, Trial
-from trials.services import campaigns, leases, outcomes, submissions
+from trials.services import campaigns, leases, outcomes, standings, submissions
 from trials.services.blobs import CorruptBlob, get_blob, get_tree, put_blob, put_tree
 from trials.services.events import append_site_event
 from trials.vocab import CampaignState, EvaluationState, EventKind, Label, SiteEventKind, TrialState
@@ -130,7 +130,7 @@ def test_a_lost_attempt_can_neither_heartbeat_nor_post() -> None:
 def test_three_faults_of_our_own_close_a_trial_as_harness_abort_and_three_such_trials_pause_the_campaign() -> None:
     campaign = make_campaign()
     run_trial(campaign, 2.0, parent=None)
-    for _ in range(outcomes.BREAKER_ABORTS):
+    for _ in range(standings.BREAKER_ABORTS):
         order = order_of(submit(campaign))
         for attempt in range(1, leases.MAX_ATTEMPTS + 1):
             assert leases.claim_evaluation(order.pk, "host") is not None

@@ -26,7 +26,7 @@ _ABSENT = -2  # a number that no trial has: released runs leave some out
 _LEFT = ["exp_id", "timestamp", "specialist", "parent_exp", "baseline_exp", "domain", "hypothesis", "expected_delta"]
 _RIGHT = ["delta_vs_best", "artifact_bytes", "train_s", "eval_s", "total_s", "job_name", "snapshot_path", "notes"]
 _SHOWN = (
-    "number", "role", "parent__number", "depth", "hypothesis", "expected_delta", "label", "reason", "score",
+    "number", "role", "parent__number", "depth", "hypothesis", "expected_delta", "standing", "reason", "score",
     "delta_vs_best", "artifact_bytes", "finished_at", "run_seconds", "eval_seconds", "excerpt",
 )  # fmt: skip
 Row = dict[str, Any]
@@ -86,7 +86,7 @@ def _cells(campaign: Campaign, row: Row, best_before: int, snapshots: Mapping[in
         "domain": flat(row["role"]),
         "hypothesis": flat(row["hypothesis"]),
         "expected_delta": "" if row["expected_delta"] is None else repr(row["expected_delta"]),
-        "status": row["label"],
+        "status": row["standing"],
         "delta_vs_best": _delta(row),
         "artifact_bytes": "" if row["artifact_bytes"] is None else str(row["artifact_bytes"]),
         "train_s": _seconds(row["run_seconds"]),
@@ -109,7 +109,7 @@ def _score(row: Row) -> str:
 
 
 def _delta(row: Row) -> str:
-    told = row["delta_vs_best"] is not None and row["label"] in SCORED_LABELS
+    told = row["delta_vs_best"] is not None and row["standing"] in SCORED_LABELS
     return f"{row['delta_vs_best']:+.6f}" if told else ""
 
 
@@ -148,7 +148,7 @@ def _tree(campaign: Campaign, redaction: Redaction) -> Iterator[str]:
                     str(row["depth"]),
                     _path(parents, number),
                     flat(row["role"]),
-                    row["label"],
+                    row["standing"],
                     _score(row),
                     _delta(row),
                     flat(row["hypothesis"]),
@@ -201,7 +201,7 @@ def _frontier(campaign: Campaign, redaction: Redaction, count: int) -> list[Row]
                 "reason": "",
                 "excerpt": "",
                 "at": step.at,
-                "label": step.trial.label,
+                "label": step.trial.standing,
             },
             redaction,
         )
@@ -273,13 +273,13 @@ def _knowledge(campaign: Campaign, redaction: Redaction) -> Iterator[str]:
     for trial in Trial.objects.of(campaign.pk).finished().newest(NEWEST):
         score = "" if trial.score is None else f"{trial.score:.6f}"
         told = "" if redaction.finds(trial.hypothesis) else _cell(trial.hypothesis, 80)
-        yield f"| {exp_id(trial.number)} | {trial.role} | {trial.label} | {score} | {told} |"
+        yield f"| {exp_id(trial.number)} | {trial.role} | {trial.standing} | {score} | {told} |"
 
 
 def _told(trial: Trial, redaction: Redaction) -> str:
     score = "" if trial.score is None else f", {trial.score:.6f}"
     told = "" if redaction.finds(trial.hypothesis) else flat(trial.hypothesis)[:100]
-    return f"[{trial.role}, {trial.label or trial.state}{score}] {told}"
+    return f"[{trial.role}, {trial.standing or trial.state}{score}] {told}"
 
 
 def _snapshots(campaign: Campaign, redaction: Redaction) -> dict[int, str]:
@@ -288,7 +288,7 @@ def _snapshots(campaign: Campaign, redaction: Redaction) -> dict[int, str]:
         return {}
     chosen: dict[int, str] = {}
     files = 0
-    keeps = Trial.objects.of(campaign.pk).filter(label=Label.KEEP, source__isnull=False).order_by("-number")
+    keeps = Trial.objects.of(campaign.pk).filter(standing=Label.KEEP, source__isnull=False).order_by("-number")
     for number, role, source in keeps.values_list("number", "role", "source_id").iterator(BATCH):
         listed: dict[str, str] = json.loads(get_blob(source))["files"]
         folder = f"snapshots/{exp_id(number)}_{re.sub(r'[^A-Za-z0-9_-]+', '-', role) or 'role'}"

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db.models import Value
+from django.db.models import Case, OuterRef, Subquery, Value, When
 from django.db.models.fields.json import KeyTransform
-from django.db.models.functions import Left
+from django.db.models.functions import Coalesce, Concat, Left
 
 from trials import sketch
 from trials.lineage import render
@@ -21,9 +21,9 @@ from trials.lineage.entries import Entry, Foretold, Headroom
 from trials.lineage.likeness import alike_trials
 from trials.lineage.policy import best_trial, visible_trials
 from trials.lineage.slices import LineageSlice
-from trials.models import Campaign, Measurement, Trial
+from trials.models import Campaign, Confirmation, Measurement, Trial
 from trials.querysets import HELD, TrialQuerySet
-from trials.vocab import HELD_LABELS, SCORED_LABELS, Direction, LineagePolicy, Purpose
+from trials.vocab import HELD_LABELS, SCORED_LABELS, Direction, Label, LineagePolicy, Purpose
 
 CHAIN_FIRST, CHAIN_LAST = render.CHAIN_HEAD, 20
 LEADERBOARD_ROWS = 16
@@ -149,7 +149,7 @@ def _numbers(asked: _Asked) -> dict[str, list[int]]:
         "leaderboard": [asked.rows.leading(campaign.direction, LEADERBOARD_ROWS)],
         "recent": [asked.rows.newest(RECENT_ROWS)],
         "held": [own.filter(HELD).newest(HELD_ROWS)],
-        "failed": [own.exclude(label__in=HELD_LABELS).newest(FAILED_ROWS)],
+        "failed": [own.exclude(standing__in=HELD_LABELS).newest(FAILED_ROWS)],
         "children": [children.newest(CHILDREN_ROWS)],
         "surface": [
             asked.rows.filter(role=role).gaining(campaign.direction, SURFACE_ROWS)
@@ -179,14 +179,31 @@ def _entries(rows: TrialQuerySet, numbers: Iterable[int]) -> dict[int, Entry]:
         return {}
     found = (
         rows.filter(number__in=wanted)
-        .annotate(idea=Left("hypothesis", HYPOTHESIS_CHARACTERS), transforms=KeyTransform("transforms", "proposal"))
+        .annotate(
+            idea=Left("hypothesis", HYPOTHESIS_CHARACTERS),
+            transforms=KeyTransform("transforms", "proposal"),
+            told=_reason(),
+        )
         .values_list(
-            "number", "role", "parent__number", "label", "reason", "score", "delta_vs_best", "delta_vs_parent",
+            "number", "role", "parent__number", "standing", "told", "score", "delta_vs_best", "delta_vs_parent",
             "artifact_bytes", "idea", "numbers", "transforms", "expected_delta",
         )
     )  # fmt: skip
     entries = (Entry(*[*plain, {} if by is None else {"transforms": by}, foretold]) for *plain, by, foretold in found)
     return {entry.number: entry for entry in entries}
+
+
+def _reason() -> Coalesce:
+    """The reason of the outcome and, of a provisional trial, how its confirmation stands."""
+    newest = Confirmation.objects.filter(trial=OuterRef("pk")).order_by("-round")
+    words = Case(
+        When(ruling="", then=Value("looks better, is being measured again on fresh seeds")),
+        default=Concat("ruling", Value(": "), "reason"),
+    )
+    decided = Subquery(newest.annotate(words=words).values("words")[:1])
+    both = Case(When(reason="", then=decided), default=Concat("reason", Value("; "), decided))
+    # Concat reads nothing as an empty text: only a provisional trial has something to add.
+    return Coalesce(Case(When(label=Label.PROVISIONAL, then=both)), "reason")
 
 
 def _foretold(asked: _Asked) -> tuple[list[int], Foretold | None]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from trials.models import Campaign, FrontierStep, Trial
 from trials.querysets import TrialQuerySet
-from trials.vocab import Direction, LineagePolicy
+from trials.standing import fate
+from trials.vocab import LineagePolicy
 
 
 def visible_trials(campaign: Campaign, role: str, up_to: int | None = None) -> TrialQuerySet:
@@ -22,19 +23,20 @@ def visible_trials(campaign: Campaign, role: str, up_to: int | None = None) -> T
 
 
 def best_trial(campaign: Campaign, up_to: int | None = None) -> Trial | None:
-    """The best trial of those revealed, None before the baseline is measured."""
+    """The best trial of those revealed, by the newest decision; None before the baseline is measured."""
     steps = FrontierStep.objects.filter(campaign=campaign)
     if up_to is not None:
         steps = steps.filter(number__lte=up_to)
-    order = "score" if campaign.direction == Direction.LOWER else "-score"
-    step = steps.order_by(order).select_related("trial").first()
+    step = steps.order_by("-id").select_related("trial").first()
     return None if step is None else step.trial
 
 
 def told_of_twin(campaign: Campaign, role: str, number: int, up_to: int | None = None) -> str:
     """What an agent may be told when trial ``number`` has the source that it just wrote."""
     best = best_trial(campaign, up_to)
-    known = number == 0 or (best is not None and best.number == number)
-    if known or visible_trials(campaign, role, up_to).filter(number=number).exists():
+    visible = visible_trials(campaign, role, up_to).filter(number=number).first()
+    if visible is not None:
+        return f"trial {number} has this source, it {fate(visible)}"
+    if number == 0 or (best is not None and best.number == number):
         return f"trial {number} has this source"
     return "an earlier trial has this source"

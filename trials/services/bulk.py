@@ -23,6 +23,7 @@ from trials.models import Blob, Campaign, Evaluation, Measurement, Rollup, Trial
 from trials.services import leases, outcomes, submissions
 from trials.services.blobs import compressed, tree_manifest
 from trials.services.events import next_link, note_head
+from trials.services.verdicts import JUDGE, Verdict
 from trials.vocab import UNCOUNTED_LABELS, EvaluationState, EventKind, KeepRule, Label, Purpose
 
 WAVE = 5_000
@@ -35,7 +36,7 @@ COUNTERS = (
 BLOB = ("sha256", "size", "data")
 ORDER = (
     "id", "campaign_id", "trial_id", "purpose", "split", "seed", "device", "state", "attempt", "worker", "fault",
-    "phase", "progress", "queued_at", "sent_at", "claimed_at", "lease_expires_at", "measured_at",
+    "phase", "progress", "queued_at", "sent_at", "claimed_at", "lease_expires_at", "measured_at", "outcome",
 )  # fmt: skip
 MEASUREMENT = (
     "evaluation_id", "campaign_id", "trial_id", "purpose", "split", "seed", "status", "score", "worker", "created_at",
@@ -217,7 +218,7 @@ class _Wave:
         self.rows["order"].append(
             (order, campaign.pk, trial.pk, purpose, split, campaign.seed, campaign.spec["profile"]["device"],
              str(EvaluationState.JUDGED), 1, synthetic.WORKER, "", "measured", 1.0, made.submitted_at,
-             made.submitted_at, made.claimed_at, None, made.measured_at)
+             made.submitted_at, made.claimed_at, None, made.measured_at, "{}")
         )  # fmt: skip
         self.rows["measurement"].append(
             (order, campaign.pk, trial.pk, purpose, split, campaign.seed, made.body["status"], made.body["score"],
@@ -228,7 +229,7 @@ class _Wave:
         campaign, at = self.campaign, made.recorded_at
         trial, _, seen = self.open.pop(made.number)
         measurement = cast(Measurement, seen)
-        verdict = outcomes.Verdict(made.label, made.reason, made.score, made.numbers)
+        verdict = Verdict(made.label, made.reason, made.score, made.numbers)
         label = outcomes.label_of(campaign, trial, verdict)
         outcomes.fill(trial, campaign, measurement, verdict, label, at)
         self.known.trials[trial.number] = (trial.pk, trial.depth, trial.skip, trial.score, trial.source_id)
@@ -236,7 +237,7 @@ class _Wave:
         if label in (Label.BASELINE, Label.KEEP):
             self._advance(trial, label, at)
         payload = outcomes.finished_payload(trial, measurement)
-        self._event(EventKind.TRIAL_FINISHED, outcomes.JUDGE, payload, trial, at)
+        self._event(EventKind.TRIAL_FINISHED, JUDGE, payload, trial, at)
 
     def _count(self, trial: Trial, label: Label, at: datetime) -> None:
         """As ``outcomes`` counts, with the cells of the rollups in memory: sums are made in the same order."""

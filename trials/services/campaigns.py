@@ -14,6 +14,7 @@ from django.utils.text import slugify
 
 from trials.canonical import sha256_of
 from trials.models import Campaign, Evaluation, Trial
+from trials.services import confirmations
 from trials.services.events import append_event
 from trials.vocab import (
     LIVE_CAMPAIGN_STATES,
@@ -152,6 +153,7 @@ def change_state(campaign_id: int, to: CampaignState, *, actor: str, reason: str
 
 def _cancel_open(campaign: Campaign) -> None:
     """What was submitted stays on record as cancelled; workers notice at their next heartbeat."""
+    confirmations.abandon(campaign)
     Evaluation.objects.unjudged().filter(campaign=campaign).update(
         state=EvaluationState.CANCELLED, lease_expires_at=None
     )

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 
-from trials import keep, sketch
-from trials.models import Campaign, Evaluation, FrontierStep, Measurement, Rollup, Trial
+from trials import confirm, keep, sketch
+from trials.models import Campaign, Evaluation, Measurement, Trial
+from trials.services import calibrations, confirmations, standings
 from trials.services.events import append_event
+from trials.services.verdicts import JUDGE, Verdict
 from trials.vocab import (
     SCORED_LABELS,
     UNCOUNTED_LABELS,
     VALID,
-    CampaignState,
     Direction,
     EvaluationState,
     EventKind,
@@ -28,19 +28,7 @@ from trials.vocab import (
     TrialState,
 )
 
-JUDGE = "judge"
-BREAKER_ABORTS = 3
 SCORING_PHASES = ("spell", "predict", "probe", "eval")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the judge says of one measurement: ``valid`` or a failure label, reason, score, exact numbers."""
-
-    label: str
-    reason: str
-    score: float | None
-    numbers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,12 +61,17 @@ def record_outcome(evaluation_id: int, verdict: Verdict) -> Trial | None:
     verdict = _marked(verdict, measurement)
     now = timezone.now()
     label = label_of(campaign, trial, verdict)
-    fill(trial, campaign, measurement, verdict, label, now)
+    fill(trial, campaign, measurement, _explained(campaign, verdict, label), label, now)
     trial.save()
     _count(campaign, trial, label, now)
-    _advance_frontier(campaign, trial, label, now)
+    if label in (Label.BASELINE, Label.KEEP) and trial.score is not None:
+        standings.crown(campaign, trial, trial.score, now)
     append_event(campaign, EventKind.TRIAL_FINISHED, JUDGE, finished_payload(trial, measurement), trial)
-    _trip_breaker(campaign)
+    standings.trip_breaker(campaign)
+    if label is Label.PROVISIONAL:
+        confirmations.open_confirmation(campaign, trial)
+    if label is Label.BASELINE:
+        calibrations.finish_if_done(campaign)
     return trial
 
 
@@ -108,7 +101,19 @@ def label_of(campaign: Campaign, trial: Trial, verdict: Verdict) -> Label:
         raise ValueError(f"trial {trial.number}: a valid verdict needs a score")
     if trial.number == 0 or campaign.best_score is None:
         return Label.BASELINE
-    return keep.decide(KeepRule(campaign.keep_rule), Direction(campaign.direction), verdict.score, campaign.best_score)
+    rule, direction = KeepRule(campaign.keep_rule), Direction(campaign.direction)
+    return keep.decide(rule, direction, verdict.score, campaign.best_score, campaign.noise_sd)
+
+
+def _explained(campaign: Campaign, verdict: Verdict, label: Label) -> Verdict:
+    """The verdict, which says so where a better score is within the noise."""
+    if label is not Label.DISCARD or campaign.noise_sd is None or verdict.score is None or campaign.best_score is None:
+        return verdict
+    gain = confirm.lead(Direction(campaign.direction), verdict.score, campaign.best_score)
+    if gain <= 0:
+        return verdict
+    told = f"{gain:.6f} better than the best, within the noise: {confirm.MARGIN * campaign.noise_sd:.6f} are needed"
+    return replace(verdict, reason="; ".join(filter(None, (verdict.reason, told))))
 
 
 def fill(
@@ -116,6 +121,7 @@ def fill(
 ) -> None:
     record = measurement.record
     trial.state, trial.label, trial.reason = TrialState.FINISHED, label, verdict.reason[:300]
+    trial.standing = label
     trial.failure = "" if label in SCORED_LABELS else sketch.failure_key(label, trial.reason)
     trial.score, trial.numbers = verdict.score, {**verdict.numbers, **_crossing(trial)}
     if verdict.score is not None:
@@ -155,31 +161,11 @@ def split_seconds(trial: Trial, phases: Mapping[str, float]) -> Seconds:
 
 def _count(campaign: Campaign, trial: Trial, label: Label, now: datetime) -> None:
     campaign.recorded_number = max(campaign.recorded_number, trial.number)
-    campaign.aborts_in_a_row = campaign.aborts_in_a_row + 1 if label is Label.HARNESS_ABORT else 0
     if label not in UNCOUNTED_LABELS:
         campaign.trial_count += 1
         campaign.last_recorded_at = now
-    hour = int((now - campaign.created_at).total_seconds() // 3600)
-    cell, _ = Rollup.objects.get_or_create(campaign=campaign, hour=hour, role=trial.role, label=label)
-    Rollup.objects.filter(pk=cell.pk).update(
-        trials=F("trials") + 1,
-        queue_seconds=F("queue_seconds") + trial.queue_seconds,
-        run_seconds=F("run_seconds") + trial.run_seconds,
-        eval_seconds=F("eval_seconds") + trial.eval_seconds,
-        log_seconds=F("log_seconds") + trial.log_seconds,
-    )
-
-
-def _advance_frontier(campaign: Campaign, trial: Trial, label: Label, now: datetime) -> None:
-    if label not in (Label.BASELINE, Label.KEEP) or trial.score is None:
-        return
-    if label is Label.BASELINE:
-        campaign.start_score = trial.score
-    else:
-        campaign.keep_count += 1
-        campaign.last_keep_at = now
-    campaign.best_score, campaign.best_trial = trial.score, trial
-    FrontierStep.objects.create(campaign=campaign, trial=trial, number=trial.number, score=trial.score, at=now)
+    standings.note_abort(campaign, label)
+    standings.count(campaign, trial, label)
 
 
 def finished_payload(trial: Trial, measurement: Measurement) -> dict[str, Any]:
@@ -207,16 +193,6 @@ def _iso(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
 
 
-def _trip_breaker(campaign: Campaign) -> None:
-    """Several infrastructure failures in a row pause the campaign loudly instead of burning its hours."""
-    if campaign.aborts_in_a_row < BREAKER_ABORTS or campaign.state != CampaignState.RUNNING:
-        return
-    campaign.state = CampaignState.PAUSED
-    campaign.state_reason = f"{campaign.aborts_in_a_row} infrastructure failures in a row"
-    payload = {"from": CampaignState.RUNNING, "to": CampaignState.PAUSED, "reason": campaign.state_reason}
-    append_event(campaign, EventKind.CAMPAIGN_STATE, "breaker", payload)
-
-
 @transaction.atomic
 def record_sealed(evaluation_id: int) -> bool:
     """Close a sealed measurement with an event; False when it was closed before."""
@@ -229,7 +205,8 @@ def record_sealed(evaluation_id: int) -> bool:
     )
     if not changed:
         return False
-    measurement = Measurement.objects.select_related("trial").get(evaluation_id=evaluation_id)
+    measurement = Measurement.objects.select_related("trial", "evaluation").get(evaluation_id=evaluation_id)
+    standings.book_repeat(campaign, measurement.evaluation)
     payload = {
         "number": measurement.trial.number,
         "split": measurement.split,

@@ -10,22 +10,23 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from trials import ancestry, sketch
+from trials import ancestry, confirm, sketch
 from trials.hypotheses import HypothesisKey
-from trials.models import Campaign, Evaluation, Trial
+from trials.models import Campaign, Confirmation, Evaluation, Trial
 from trials.services.blobs import put_blobs, tree_manifest, tree_sha256
 from trials.services.events import append_event
-from trials.vocab import CampaignState, EventKind, Purpose
+from trials.standing import fate
+from trials.vocab import CampaignState, EventKind, KeepRule, Purpose
 
 Enqueue = Callable[[int], object]
 
 
 class DuplicateSource(ValueError):
-    """The same source tree was submitted before in this campaign; ``number`` is that trial."""
+    """The same source tree was submitted before in this campaign; ``number`` is that trial, ``fate`` its end."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"identical to trial {number}")
-        self.number = number
+    def __init__(self, number: int, fate: str) -> None:
+        super().__init__(f"the source is identical to that of trial {number}, which {fate}")
+        self.number, self.fate = number, fate
 
 
 class NotAccepting(ValueError):
@@ -79,7 +80,7 @@ def submit_trial(
         raise NotAccepting(f"campaign {campaign.slug} has its {campaign.max_trials} trials")
     twin = find_source(campaign.pk, submission.files)
     if twin is not None:
-        raise DuplicateSource(twin)
+        raise DuplicateSource(twin, fate(Trial.objects.of(campaign.pk).get(number=twin)))
     parent = None if submission.parent is None else Trial.objects.get(campaign=campaign, number=submission.parent)
     campaign.last_number += 1
     *_, source, diff, view = put_blobs(
@@ -110,7 +111,7 @@ def submit_trial(
         submitted_at=timezone.now(),
     )
     index_hypotheses([trial])
-    evaluation = _order(trial, Purpose.TRIAL, "validation", submission.seed)
+    evaluation = order_evaluation(trial, Purpose.TRIAL, "validation", submission.seed)
     append_event(campaign, EventKind.TRIAL_SUBMITTED, actor, submitted_payload(trial, submission), trial)
     if submission.crossed:
         campaign.crossing_count += 1
@@ -163,12 +164,16 @@ def submitted_payload(trial: Trial, submission: Submission) -> dict[str, Any]:
     }
 
 
-def _order(trial: Trial, purpose: Purpose, split: str, seed: int) -> Evaluation:
+def order_evaluation(
+    trial: Trial, purpose: Purpose, split: str, seed: int, confirmation: Confirmation | None = None
+) -> Evaluation:
+    """Write a work order; the caller holds the campaign's lock and sends it after the commit."""
     now = timezone.now()
     return Evaluation.objects.create(
         campaign_id=trial.campaign_id,
         trial=trial,
         purpose=purpose,
+        confirmation=confirmation,
         split=split,
         seed=seed,
         device=trial.campaign.spec["profile"]["device"],
@@ -179,13 +184,19 @@ def _order(trial: Trial, purpose: Purpose, split: str, seed: int) -> Evaluation:
 
 @transaction.atomic
 def order_sealed(campaign_id: int, *, reason: str, actor: str, enqueue: Enqueue) -> list[Evaluation]:
-    """At the end of a search: measure start and best on the sealed split. The campaign becomes ``finalising``."""
+    """At the end of a search: measure start and best on the sealed split. The campaign becomes ``finalising``.
+
+    By the rule ``verified`` on several seeds that no earlier measurement had, the same for both; by ``strict`` once.
+    """
     campaign: Campaign = Campaign.objects.locked(campaign_id)
     if campaign.state != CampaignState.RUNNING:
         raise NotAccepting(f"campaign {campaign.slug} is {campaign.state}")
     start = Trial.objects.get(campaign=campaign, number=0)
     chosen = {trial.pk: trial for trial in (start, campaign.best_trial) if trial is not None}
-    orders = [_order(trial, Purpose.SEALED, "sealed", trial.seed) for trial in chosen.values()]
+    seeds = [campaign.seed]
+    if campaign.keep_rule == KeepRule.VERIFIED:
+        seeds = [confirm.fresh_seed(campaign.seed, "sealed", index) for index in range(confirm.SEALED_SEEDS)]
+    orders = [order_evaluation(trial, Purpose.SEALED, "sealed", seed) for seed in seeds for trial in chosen.values()]
     campaign.state, campaign.state_reason = CampaignState.FINALISING, reason[:300]
     payload = {"from": CampaignState.RUNNING, "to": CampaignState.FINALISING, "reason": campaign.state_reason}
     append_event(campaign, EventKind.CAMPAIGN_STATE, actor, payload)

@@ -178,6 +178,7 @@ def _trial(campaign: Campaign, trace: Trace, row: Row, writing: _Writing) -> Tri
         seed=0,
         state=TrialState.FINISHED,
         label=row.label,
+        standing=row.label,
         reason=_reason(trace, row),
         failure="" if row.label in SCORED_LABELS else sketch.failure_key(row.label, _reason(trace, row)),
         score=score,

@@ -28,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("environment")
         for name in TEXT_OPTIONS:
             parser.add_argument(f"--{name}", default=getattr(fallback, name))
-        parser.add_argument("--keep-rule", default=fallback.keep_rule)
+        parser.add_argument("--keep-rule", default=fallback.keep_rule, help="verified (the default) or strict")
         parser.add_argument("--start-from", default="", metavar="SLUG[:TRIAL]", help="a keep of another campaign")
         parser.add_argument("--trials", type=int, default=fallback.trials)
         parser.add_argument("--hours", type=float, default=fallback.hours)

@@ -1,0 +1,70 @@
+"""What counts: rollups, frontier and counters of a locked campaign, changed where a label or a standing changes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db.models import F
+
+from trials.models import Campaign, Evaluation, FrontierStep, Rollup, Trial
+from trials.services.events import append_event
+from trials.vocab import CampaignState, EventKind, Label
+
+BREAKER_ABORTS = 3
+
+
+def count(campaign: Campaign, trial: Trial, label: Label, times: int = 1) -> None:
+    """Add a finished trial to its cell of the rollups, or take it out again (``times`` -1)."""
+    assert trial.finished_at is not None
+    hour = int((trial.finished_at - campaign.created_at).total_seconds() // 3600)
+    cell, _ = Rollup.objects.get_or_create(campaign=campaign, hour=hour, role=trial.role, label=label)
+    Rollup.objects.filter(pk=cell.pk).update(
+        trials=F("trials") + times,
+        queue_seconds=F("queue_seconds") + times * (trial.queue_seconds or 0.0),
+        run_seconds=F("run_seconds") + times * (trial.run_seconds or 0.0),
+        eval_seconds=F("eval_seconds") + times * (trial.eval_seconds or 0.0),
+        log_seconds=F("log_seconds") + times * (trial.log_seconds or 0.0),
+    )
+    if times < 0:  # an empty cell would show a label that nobody has
+        Rollup.objects.filter(pk=cell.pk, trials=0).delete()
+
+
+def settle(campaign: Campaign, trial: Trial, standing: Label) -> None:
+    """A provisional trial stands as ``keep`` or ``discard`` from now on."""
+    count(campaign, trial, Label.PROVISIONAL, -1)
+    Trial.objects.filter(pk=trial.pk).update(standing=standing)
+    trial.standing = standing
+    count(campaign, trial, standing)
+
+
+def crown(campaign: Campaign, trial: Trial, score: float, now: datetime) -> None:
+    """The trial is the best from now on, at this score."""
+    if trial.standing == Label.BASELINE:
+        campaign.start_score = score
+    else:
+        campaign.keep_count += 1
+        campaign.last_keep_at = now
+    campaign.best_score, campaign.best_trial = score, trial
+    FrontierStep.objects.create(campaign=campaign, trial=trial, number=trial.number, score=score, at=now)
+
+
+def book_repeat(campaign: Campaign, evaluation: Evaluation) -> None:
+    """Count a measurement that is no trial, and what it took."""
+    campaign.repeat_count += 1
+    if evaluation.claimed_at is not None and evaluation.measured_at is not None:
+        campaign.repeat_seconds += (evaluation.measured_at - evaluation.claimed_at).total_seconds()
+
+
+def note_abort(campaign: Campaign, label: str) -> None:
+    """Count infrastructure failures in a row; the next event saves the count."""
+    campaign.aborts_in_a_row = campaign.aborts_in_a_row + 1 if label == Label.HARNESS_ABORT else 0
+
+
+def trip_breaker(campaign: Campaign) -> None:
+    """Several infrastructure failures in a row pause the campaign loudly instead of burning its hours."""
+    if campaign.aborts_in_a_row < BREAKER_ABORTS or campaign.state != CampaignState.RUNNING:
+        return
+    campaign.state = CampaignState.PAUSED
+    campaign.state_reason = f"{campaign.aborts_in_a_row} infrastructure failures in a row"
+    payload = {"from": CampaignState.RUNNING, "to": CampaignState.PAUSED, "reason": campaign.state_reason}
+    append_event(campaign, EventKind.CAMPAIGN_STATE, "breaker", payload)
