@@ -24,7 +24,7 @@ from trials.canonical import sha256_of
 from trials.models import Campaign, Trial
 from trials.services.blobs import tree_sha256
 from trials.services.reports import current_report
-from trials.vocab import LIVE_CAMPAIGN_STATES, CampaignState
+from trials.vocab import LIVE_CAMPAIGN_STATES, CampaignState, KeepRule
 
 ENVIRONMENT, PROFILE, ROSTER = "parameter_golf", "cpu", "paper-ten"
 _SITE_WITHIN = 90.0  # seconds
@@ -64,6 +64,7 @@ class DemoSettings:
             environment=ENVIRONMENT,
             profile=PROFILE,
             roster=ROSTER,
+            keep_rule=KeepRule.STRICT,  # confirmations would about double the minutes of a first look
             trials=self.trials,
             seed=self.seed,
             reproducible=True,

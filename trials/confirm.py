@@ -2,7 +2,7 @@
 
 A candidate that leads the best by MARGIN noise sd is measured again beside it, on fresh seeds that both share, until a
 group-sequential t test decides. Each confirmation may use a part of BUDGET, the chance that an incumbent is ever
-replaced by something no better; docs/decisions/0014 says why, ``benchmarks.keep_rule`` what comes of it.
+replaced by something no better; docs/decisions/0018 says why, ``benchmarks.keep_rule`` what comes of it.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def test_the_task_tells_an_agent_what_is_advice(agent: Agent) -> None:
 )
 def test_the_evaluator_goes_by_the_campaigns_rule(enforcement: str, reason: str) -> None:
     """A crossing edit that fails as soon as it runs: only where surfaces are advice does it get that far."""
-    chosen = LaunchSettings(environment="parameter_golf", profile="smoke", enforcement=enforcement)
+    chosen = LaunchSettings(environment="parameter_golf", profile="smoke", enforcement=enforcement, keep_rule="strict")
     campaign = launch_campaign(chosen, actor="test")
     source = read_recipe(ENVIRONMENTS["parameter_golf"].spec, "smoke")
     submission = submissions.Submission(

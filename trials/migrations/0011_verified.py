@@ -34,7 +34,7 @@ CREATE TRIGGER trials_trial_finished BEFORE UPDATE ON trials_trial
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("trials", "0009_campaign_agent"),
+        ("trials", "0010_reports"),
     ]
 
     operations = [
