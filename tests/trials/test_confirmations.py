@@ -40,6 +40,11 @@ def decided(campaign: Campaign, scores: Scores, most: int = 30) -> Campaign:
     return campaign
 
 
+def report_of(campaign: Campaign) -> dict[str, Any]:
+    """The report as it is now."""
+    return build_report(Campaign.objects.get(pk=campaign.pk)).body
+
+
 def books_are_right(campaign: Campaign) -> bool:
     """Standings, rollups, counters and frontier equal a recomputation from trials, confirmations and measurements."""
     campaign.refresh_from_db()
@@ -64,7 +69,7 @@ def books_are_right(campaign: Campaign) -> bool:
     assert (campaign.best_trial_id, campaign.best_score) == steps[-1]
     repeated = Measurement.objects.filter(campaign=campaign).exclude(purpose=Purpose.TRIAL)
     assert campaign.repeat_count == repeated.filter(evaluation__state="judged").count()
-    assert sum(build_report(campaign).body["labels"].values()) == len(trials) - 1
+    assert sum(report_of(campaign)["labels"].values()) == len(trials) - 1
     return chain_is_whole(campaign)
 
 
@@ -75,7 +80,7 @@ def test_the_start_is_measured_on_six_seeds_and_the_noise_is_on_record() -> None
     event = Event.objects.get(kind=EventKind.CAMPAIGN_CALIBRATED)
     assert event.payload["noise_sd"] == campaign.noise_sd and len(event.payload["scores"]) == 6
     assert len(set(event.payload["seeds"])) == len(set(event.payload["measurements"])) == 6
-    assert build_report(campaign).body["noise_sd"] == campaign.noise_sd
+    assert report_of(campaign)["noise_sd"] == campaign.noise_sd
     assert not repeats.wanted(campaign) and books_are_right(campaign)
 
 
@@ -119,7 +124,7 @@ def test_a_provisional_trial_is_never_the_best_and_may_be_built_on() -> None:
     assert [entry.label for entry in view.leaderboard] == ["provisional", "baseline"]
     assert "looks better, is being measured again" in view.text()
     assert submit(campaign, parent=1).depth == 2
-    assert build_report(campaign).body["labels"] == {"provisional": 1}
+    assert report_of(campaign)["labels"] == {"provisional": 1}
     assert books_are_right(campaign)
 
 
@@ -139,7 +144,7 @@ def test_a_real_gain_is_confirmed_and_stands_as_a_keep_while_the_outcome_stays()
     measured = set(Measurement.objects.filter(purpose=Purpose.CONFIRMATION).values_list("sha256", flat=True))
     assert set(event.payload["numbers"]["measurements"]) == measured and event.trial == trial
     assert build_slice(campaign, "architecture").best.number == 1
-    report = build_report(campaign).body
+    report = report_of(campaign)
     assert (report["keeps"], report["labels"], [step["trial"] for step in report["frontier"]]) == (1, {"keep": 1}, [1])
     assert [(row.label, row.trials) for row in analytics.labels(campaign)] == [("keep", 1)]
     assert books_are_right(campaign)
@@ -371,7 +376,7 @@ def test_start_and_best_are_sealed_on_the_same_five_seeds_with_intervals() -> No
         leases.post_measurement(order.pk, claimed.attempt, record(score, split="sealed"), b"")
     assert judge_measured(campaign.pk) == 10
     campaign.refresh_from_db()
-    sealed = build_report(campaign).body["sealed"]
+    sealed = report_of(campaign)["sealed"]
     assert sealed["seeds"] == 5 and sealed["start"] > sealed["best"]
     assert sealed["best_interval"][0] < sealed["best"] < sealed["best_interval"][1]
     low, high = sealed["difference_interval"]
@@ -387,4 +392,4 @@ def test_strict_measures_nothing_twice() -> None:
     assert run_trial(campaign, 1.999999).standing == Label.KEEP
     orders = submissions.order_sealed(campaign.pk, reason="done", actor="test", enqueue=lambda pk: None)
     assert [order.seed for order in orders] == [campaign.seed, campaign.seed]
-    assert build_report(campaign).body["noise_sd"] is None
+    assert report_of(campaign)["noise_sd"] is None
