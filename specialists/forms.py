@@ -40,6 +40,7 @@ class LaunchForm(forms.Form):
     lineage = forms.ChoiceField(choices=_pairs(LineagePolicy), help_text="What a role sees of earlier trials.")
     keep_rule = forms.ChoiceField(
         choices=_pairs(KeepRule),
+        initial=KeepRule.VERIFIED,
         help_text="verified: what looks better is measured again on fresh seeds; strict: one better score is enough.",
     )
     enforcement = forms.ChoiceField(

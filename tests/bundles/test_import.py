@@ -179,7 +179,7 @@ def test_a_bundle_that_does_not_verify_is_refused_and_the_trial_named(tmp_path: 
     rows = lines(members, "trials.jsonl")
     rows[3]["label"] = "keep"
     path = tampering.write(tmp_path / "edited.zip", replace(members, "trials.jsonl", rows), sign=True)
-    with pytest.raises(Refused, match=r"edited\.zip: results\.tsv: trial 3: status is 'crash'"):
+    with pytest.raises(Refused, match=r"edited\.zip: trials\.jsonl: trial 3: differs from its events in label"):
         import_bundle(path, actor="test")
 
 

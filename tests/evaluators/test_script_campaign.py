@@ -95,7 +95,8 @@ def test_a_search_over_a_script_ends_without_sealed_scores(fit_line: Script) -> 
         services.evaluate(order.pk)
     assert services.judge_measured(campaign.pk) == len(orders) == 1
     campaign.refresh_from_db()
-    assert current_report(campaign)["sealed"] == {"start": None, "best": None}
+    sealed = current_report(campaign)["sealed"]
+    assert (sealed["start"], sealed["best"], sealed["seeds"]) == (None, None, 0)
     ended = Measurement.objects.get(campaign=campaign, purpose=Purpose.SEALED)
     assert (ended.status, ended.record["reason"]) == (Label.INVALID_RESULT, "a script has no sealed split")
 
@@ -140,7 +141,7 @@ def test_a_recipe_that_is_gone_is_told_at_the_environments_field(fit_line: Scrip
 def test_files_that_no_roster_knows_belong_to_one_role(db: None, fit_line: Script) -> None:
     (role,) = rosters_for(fit_line.spec)[SINGLE].roles
     assert role.surface == ("train.py", "model.py")
-    form = LaunchForm({**vars(settings(roster=SINGLE)), "level": "L2", "name": "x"})
+    form = LaunchForm({**vars(settings(roster=SINGLE, keep_rule="strict")), "level": "L2", "name": "x"})
     assert not form.is_valid()
     assert list(form.errors) == ["proposer"]
     golf = rosters_for(ENVIRONMENTS["parameter_golf"].spec)

@@ -156,7 +156,7 @@ def test_with_none_a_twin_of_anothers_source_is_not_news(monkeypatch: pytest.Mon
         begin(campaign)
         first, second = (run(session) for session in Session.objects.filter(campaign=campaign).order_by("number")[:2])
     assert (first.state, second.state, second.fault) == ("submitted", "failed", "model")
-    assert "identical to trial 1" in second.note
+    assert "identical to that of trial 1" in second.note
     texts = json.dumps([asked.body for asked in server.asked])
     assert "identical" not in texts and "trial 1" not in texts and "has this source" not in texts
 

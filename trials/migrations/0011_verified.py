@@ -21,6 +21,9 @@ CREATE TRIGGER trials_confirmation_closed BEFORE UPDATE ON trials_confirmation
     FOR EACH ROW WHEN (OLD.ruling <> '') EXECUTE FUNCTION trials_refuse_change();
 CREATE TRIGGER trials_confirmation_no_delete BEFORE DELETE ON trials_confirmation
     FOR EACH ROW EXECUTE FUNCTION trials_refuse_change();
+ALTER TABLE trials_trial ENABLE ALWAYS TRIGGER trials_trial_finished;
+ALTER TABLE trials_confirmation ENABLE ALWAYS TRIGGER trials_confirmation_closed;
+ALTER TABLE trials_confirmation ENABLE ALWAYS TRIGGER trials_confirmation_no_delete;
 """
 STANDING_BACK = """
 DROP TRIGGER trials_confirmation_no_delete ON trials_confirmation;
@@ -29,6 +32,7 @@ DROP TRIGGER trials_trial_finished ON trials_trial;
 DROP FUNCTION trials_refuse_outcome_change();
 CREATE TRIGGER trials_trial_finished BEFORE UPDATE ON trials_trial
     FOR EACH ROW WHEN (OLD.state = 'finished') EXECUTE FUNCTION trials_refuse_change();
+ALTER TABLE trials_trial ENABLE ALWAYS TRIGGER trials_trial_finished;
 """
 
 
