@@ -19,7 +19,7 @@ from trials.services.blobs import get_text, get_tree
 from trials.services.reports import current_report
 from trials.vocab import LIVE_CAMPAIGN_STATES, SCORED_LABELS, Label, Purpose
 
-GIVE_UP_SECONDS = 420
+GIVE_UP_SECONDS = 900
 
 
 def settings(**changes: Any) -> LaunchSettings:

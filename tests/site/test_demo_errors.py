@@ -88,7 +88,8 @@ def test_a_port_that_is_taken(folder: Path) -> None:
 def test_a_recipe_file_that_is_missing(folder: Path, tmp_path: Path) -> None:
     for name in ("trials", "evaluators", "specialists", "autoresearch_site", "templates", "static"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "manage.py", tmp_path)
+    for name in ("manage.py", "verify_bundle.py"):
+        shutil.copy(ROOT / name, tmp_path)
     lost = tmp_path / "evaluators" / "environments" / "parameter_golf" / "recipe" / "loss.py"
     lost.unlink()
     with socket.create_server(("127.0.0.1", 0)) as listener:
