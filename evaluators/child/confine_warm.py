@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import gc
 import importlib
+import importlib.machinery
 import json
 import os
 import select
@@ -21,7 +22,8 @@ import socket
 import struct
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import Any
 
 import confine
@@ -31,16 +33,20 @@ DESCRIPTORS = 5
 MOST_DESCRIPTORS = 1 << 20
 
 
-class Hidden:
-    """An import hook that knows of no package that a sandbox could not see: here nothing else hides them yet."""
+class Hiding:
+    """The finder of files, but for packages that a sandbox could not see: here nothing else hides them yet.
+
+    Hidden ones are not found, like any that are not installed; a hook that raised would stop whoever merely asks.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
 
-    def find_spec(self, name: str, _path: object, _target: object = None) -> None:
-        """Leave it to the next finder. Raises ModuleNotFoundError for a hidden name."""
-        if name in self._names:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """What the path finder says, or nothing."""
+        return None if name in self._names else importlib.machinery.PathFinder.find_spec(name, path, target)
 
 
 def _read(server: socket.socket, count: int) -> bytes:
@@ -114,15 +120,16 @@ def serve(server: socket.socket) -> tuple[confine.Settings, list[str]] | None:
 
 def load(settings: dict[str, Any]) -> str:
     """Import what is to be shared; returns why this process must not fork, or nothing."""
-    hook, environment = Hidden(settings["hidden"]), dict(os.environ)
+    environment, hiding = dict(os.environ), Hiding(settings["hidden"])
     sys.path += settings["search"]
-    sys.meta_path.insert(0, hook)
+    place = sys.meta_path.index(importlib.machinery.PathFinder)
+    sys.meta_path[place] = hiding
     try:
         for name in settings["preload"]:
             importlib.import_module(name)
     except Exception as error:  # an import may fail in any way; the worker starts cold processes instead
         return f"{type(error).__name__}: {error}"
-    sys.meta_path.remove(hook)
+    sys.meta_path[sys.meta_path.index(hiding)] = importlib.machinery.PathFinder
     for name in set(os.environ) - set(environment):  # an import may leave a path of this root here
         del os.environ[name]
     threads = len(os.listdir("/proc/self/task"))

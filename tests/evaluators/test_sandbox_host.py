@@ -12,11 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from evaluators.sandbox import Bounds, Confined, Exit, Isolation, SandboxUnavailable, reach, spawn
+from evaluators.sandbox import Bounds, Confined, Exit, Isolation, SandboxUnavailable, reach, spawn, warm
 from evaluators.sandbox.reach import FORCE, _reach
 from evaluators.sandbox.records import FORKABLE, LEVEL_OF, NOT_AT_L1, UNISOLATED
 from evaluators.sandbox.warm import WarmServer, warm_server
@@ -217,6 +218,26 @@ def test_a_warm_start_is_used_where_its_self_test_passes(monkeypatch: pytest.Mon
     assert reach("L3", start="warm").start == "cold"
     monkeypatch.setenv(FORCE, "landlock,warm")
     assert (reach("L3", start="warm").level, reach("L3", start="warm").start) == ("L2", "warm")
+
+
+def test_what_a_sandbox_could_not_see_is_not_found_rather_than_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch asks for packages that it can do without: of those installed beside it, none may stop the warm server."""
+    tmp_path.joinpath("asking.py").write_text(
+        "import importlib.util\nassert importlib.util.find_spec('colorsys') is None\n"
+        "try: import colorsys\nexcept ModuleNotFoundError: pass\nelse: raise AssertionError('found')\n"
+    )
+    sight = warm.view()
+    seen = replace(sight, search=(*sight.search, str(tmp_path)), hidden=(*sight.hidden, "colorsys"))
+    monkeypatch.setattr(warm, "view", lambda: seen)
+    server = WarmServer(preload=["asking"])
+    isolation = Isolation("L2", "L2", "", "landlock", start="warm")
+    try:
+        with spawn(isolation, BOUNDS, argv=["leave", json.dumps({"code": 3})], child=HOSTILE, server=server) as box:
+            assert ended(box).code == 3
+    finally:
+        server.close()
 
 
 def test_a_server_that_was_killed_is_started_again() -> None:
