@@ -123,7 +123,8 @@ class Wire:
 
     def clocks(self) -> tuple[float, float]:
         """Wall-clock and CPU seconds since the phase began; the latter of the whole tree, from outside."""
-        return time.monotonic() - self._since, self._confined.cpu_seconds() - self._cpu_before
+        cpu = self._confined.cpu_seconds() - self._cpu_before
+        return time.monotonic() - self._since, round(cpu, 6)  # a difference of hundredths: what is behind is no excess
 
     def check(self) -> None:
         """Raises Late, Busy or Spent when an allowance is used up, and whatever ``watch`` raises."""

@@ -61,7 +61,7 @@ def train_beside(rank, ctx, count, written):
     if rank == 0:
         written.write_bytes(artifact)
     distributed.barrier()
-    distributed.destroy_process_group()
+    os._exit(0)  # all is written; taking gloo down aborts one process in twenty
 
 
 def train_alone(ctx, rank, count):

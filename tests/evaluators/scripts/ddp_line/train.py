@@ -29,4 +29,5 @@ total = loss.detach().clone()
 dist.all_reduce(total)
 if master_process:
     print(f"world_size: {world_size} step:{STEPS}/{STEPS} val_loss:{total.item() / world_size:.8f}", flush=True)
-dist.destroy_process_group()
+dist.barrier()
+os._exit(0)  # taking gloo down aborts one run in four
