@@ -28,6 +28,9 @@ AT_FDCWD = -100
 AT_RECURSIVE = 0x8000
 MOUNT_ATTR_LOCKED_DOWN = 0x1 | 0x2 | 0x4  # read-only, no set-uid, no devices
 
+MADV_COLLAPSE = 25  # Linux 6.1
+HUGE_PAGE = 2 << 20
+
 MACHINE = os.uname().machine
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
@@ -140,3 +143,21 @@ def set_limits(limits: dict[str, int]) -> None:
         _soft, hard = resource.getrlimit(kind)
         value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(kind, (value, value))
+
+
+def gather() -> int:
+    """Move this process's own memory into huge pages: a fork copies one entry for each, not 512. Returns bytes asked.
+
+    A kernel that does not do so only forks more slowly.
+    """
+    asked = 0
+    with open("/proc/self/maps", encoding="ascii", errors="replace") as file:
+        places = [line.split() for line in file]
+    for span, mode, _offset, _device, _inode, *name in places:
+        if mode != "rw-p" or name not in ([], ["[heap]"]):
+            continue
+        begin, end = (int(address, 16) for address in span.split("-"))
+        first, last = -(-begin // HUGE_PAGE) * HUGE_PAGE, end // HUGE_PAGE * HUGE_PAGE
+        if first < last and libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), MADV_COLLAPSE) == 0:
+            asked += last - first
+    return asked

@@ -27,6 +27,7 @@ from types import ModuleType
 from typing import Any
 
 import confine
+from confine_kernel import gather
 
 LENGTH = struct.Struct("<I")
 DESCRIPTORS = 5
@@ -150,6 +151,7 @@ def main() -> None:
             return
         gc.collect()
         gc.freeze()  # forked processes share these pages as long as nobody counts references on them
+        gather()
         wanted = serve(server)
     if wanted is not None:
         sandbox, argv = wanted

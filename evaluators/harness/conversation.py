@@ -166,8 +166,6 @@ class Conversation:
             try:
                 self.start_clock(wire, spare * seconds)
                 wire.send(Kind.SOURCE, self.packed)
-                if phase != LAST:
-                    self.standby.prepare()
                 yield wire, confined
             except Late as error:
                 raise self._late(wire, error, seconds) from error
@@ -214,6 +212,8 @@ class Conversation:
         try:
             wire.start_clock(START_SECONDS)
             wire.send(Kind.SETTINGS, json.dumps(settings).encode())
+            if self.phase != LAST:
+                self.standby.prepare()
             wire.receive({Kind.READY: 0})
         except WireError as error:
             raise not_ready(error, confined.log()) from error
@@ -246,8 +246,8 @@ class Conversation:
         self.record.cpu_seconds[self.phase] = round(cpu, 3)
         if self.phase == "train":
             self.record.train_units = wire.units if self.limits.train_units is not None else None
-            if not self.limits.wallclock:
-                self.record.numbers["reference_seconds_per_gigaunit"] = round(self.yardstick.cost() * 1e9, 6)
+            if known := self.yardstick.known():  # a training that is over before the first slice waits for none
+                self.record.numbers["reference_seconds_per_gigaunit"] = round(known * 1e9, 6)
         elif self.phase in ("spell", "predict"):
             self.record.eval_units = wire.units if self.limits.eval_units is not None else None
 

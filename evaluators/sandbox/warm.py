@@ -20,6 +20,9 @@ from evaluators.sandbox.view import ENTRY, view
 PRELOAD = ("numpy", "torch", "torch._dynamo", "torch.optim", "torch.utils.flop_counter")
 """What every recipe needs; optimisers import torch._dynamo when the first of them is built."""
 
+RUNNER = ("language_model", "speed", "yardstick")
+"""The runner's own modules (evaluators/child), with all that they import."""
+
 LENGTH = struct.Struct("<I")  # as in the program
 PROGRAM = ENTRY.with_name("confine_warm.py")
 IMPORT_SECONDS = 120.0
@@ -32,7 +35,7 @@ class WarmServer:
     preload: modules that it imports before it forks; their requirements must be visible to sandboxes.
     """
 
-    def __init__(self, preload: Sequence[str] = PRELOAD) -> None:
+    def __init__(self, preload: Sequence[str] = PRELOAD + RUNNER) -> None:
         self._preload = tuple(preload)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
