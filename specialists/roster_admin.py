@@ -1,4 +1,4 @@
-"""Rosters in the admin: made afresh, from a copy of another, or changed. Who changed what is in Django's own log."""
+"""Rosters in the admin: made afresh, from a copy of another, or changed. The site's ledger has each change."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from evaluators.registry import ENVIRONMENTS
@@ -13,6 +14,8 @@ from specialists.models import StoredRole, StoredRoster
 from specialists.roster_forms import RoleForm, RoleFormSet, RosterForm
 from specialists.roster_store import find_roster, rosters_of
 from specialists.rosters import Roster
+from trials.services.events import append_site_event
+from trials.vocab import SiteEventKind
 
 LIKE = "like"  # query parameter of the add page: ENVIRONMENT/ROSTER
 
@@ -63,6 +66,31 @@ class RosterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def save_model(self, request: HttpRequest, obj: StoredRoster, form: Any, change: bool) -> None:
         obj.changed_by = request.user if isinstance(request.user, User) else None
         super().save_model(request, obj, form, change)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        _record(request, SiteEventKind.ROSTER_CHANGED, StoredRoster.objects.get(pk=form.instance.pk))
+
+    def delete_model(self, request: HttpRequest, obj: StoredRoster) -> None:
+        _record(request, SiteEventKind.ROSTER_DELETED, obj)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[StoredRoster]) -> None:
+        for roster in queryset:
+            self.delete_model(request, roster)
+
+
+def _record(request: HttpRequest, kind: SiteEventKind, stored: StoredRoster) -> None:
+    """The whole roster as it is from now on, or was."""
+    roster = stored.as_roster()
+    payload = {
+        "name": roster.name,
+        "title": roster.title,
+        "environment": roster.environment,
+        "shared": roster.shared,
+        "roles": [role.as_json() for role in roster.roles],
+    }
+    append_site_event(kind, request.user.get_username(), payload)
 
 
 def _model(request: HttpRequest) -> Roster | None:

@@ -12,7 +12,7 @@ from trials.vocab import SiteEventKind
 
 
 class SiteEvent(models.Model):
-    """One line of the site's own ledger: keys, exports, imports, log-ins. Chained as events of campaigns are."""
+    """One line of the site's own ledger: keys, exports, imports, log-ins, rosters. Chained like those of campaigns."""
 
     seq = models.BigIntegerField(unique=True)
     at = models.DateTimeField()

@@ -152,3 +152,5 @@ class SiteEventKind(StrEnum):
     EXPORTED = "exported"
     IMPORTED = "imported"
     RESTORE_ACCEPTED = "restore_accepted"
+    ROSTER_CHANGED = "roster_changed"
+    ROSTER_DELETED = "roster_deleted"

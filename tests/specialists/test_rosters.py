@@ -16,6 +16,7 @@ from specialists.models import StoredRole, StoredRoster
 from specialists.roster_store import find_roster
 from specialists.rosters import Role, Roster, RosterError, check, rosters_for
 from trials.models import Campaign
+from trials.site_models import SiteEvent
 
 CIFAR = ENVIRONMENTS["cifar_airbench96"].spec
 ADD = "/admin/specialists/storedroster/add/"
@@ -115,6 +116,10 @@ def test_a_roster_is_made_in_the_admin_and_launched_by_name(editor: Client) -> N
     assert stored.as_roster().roles[0].preamble == "The net alone."
     campaign.refresh_from_db()
     assert campaign.roles[0]["preamble"] == "The network."
+    made, edited = SiteEvent.objects.filter(kind="roster_changed").order_by("seq")
+    assert (made.actor, edited.actor) == ("grace", "grace")
+    assert made.payload["roles"][0] == {**halves()[0], "surface": list(CIFAR.files[:2])}
+    assert edited.payload["roles"][0]["preamble"] == "The net alone."
     assert "changed" in LogEntry.objects.first().change_message and LogEntry.objects.count() == 2  # type: ignore[union-attr]
 
 
@@ -125,6 +130,18 @@ def test_the_admin_refuses_what_a_launch_would_refuse(
     page = editor.post(ADD, posted(roles, **changes)).content.decode().replace("&#x27;", "'")
     expected = "This field is required" if "no preamble" in message else message
     assert expected in page and not StoredRoster.objects.exists()
+
+
+def test_a_roster_that_is_deleted_stays_in_the_ledger(editor: Client) -> None:
+    for name in ("first", "second"):
+        editor.post(ADD, posted(halves(), name=name))
+    first, second = StoredRoster.objects.all()
+    editor.post(f"{LIST}{first.pk}/delete/", {"post": "yes"})
+    editor.post(LIST, {"action": "delete_selected", "_selected_action": [second.pk], "post": "yes"})
+    assert not StoredRoster.objects.exists()
+    gone = SiteEvent.objects.filter(kind="roster_deleted").order_by("seq")
+    assert [event.payload["name"] for event in gone] == ["first", "second"]
+    assert all(len(event.payload["roles"]) == 2 for event in gone)
 
 
 @pytest.mark.parametrize("name,message", [("paper-ten", "one of the built-in rosters"), ("My own", "cannot be used")])
