@@ -23,6 +23,7 @@ from trials.querysets import (
     TrialQuerySet,
 )
 from trials.report_models import CampaignReport as CampaignReport  # noqa: PLC0414 - a model of this app
+from trials.search_models import TrialWords  # noqa: F401 - a model of this app
 from trials.site_models import SiteEvent  # noqa: F401 - a model of this app
 from trials.sketch import FAILURE_LENGTH
 from trials.standing_models import Confirmation as Confirmation  # noqa: PLC0414
@@ -236,8 +237,13 @@ class Trial(models.Model):
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["campaign", "role", "-number"], name="trial_by_role"),
             models.Index(fields=["campaign", "standing", "-number"], name="trial_by_standing"),
+            models.Index(fields=["campaign", "role", "standing", "-number"], name="trial_by_role_and_standing"),
             models.Index(fields=["campaign", "score", "number"], name="trial_ranked", condition=RANKED),
             models.Index(fields=["campaign", "role", "score", "number"], name="trial_ranked_in_role", condition=RANKED),
+            models.Index(
+                fields=["campaign", "standing", "score", "number"], name="trial_ranked_by_standing", condition=RANKED
+            ),
+            models.Index(fields=["campaign", "delta_vs_parent", "number"], name="trial_gain", condition=GAINED),
             models.Index(
                 fields=["campaign", "role", "delta_vs_parent", "number"], name="trial_gain_in_role", condition=GAINED
             ),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Self
 
+from django.contrib.postgres.search import SearchQuery
 from django.db import connections, models
 from django.db.models import Q, Sum
 
@@ -122,10 +124,18 @@ class TrialQuerySet(models.QuerySet[Any]):
             cursor.execute(_CHAIN, wanted)
             return [number for (number,) in cursor.fetchall()]
 
+    def matching(self, text: str) -> Self:
+        """Trials whose hypothesis has the words of ``text``, written as for a search engine: ``"as is" or -not``."""
+        return self.filter(words__words=SearchQuery(text, config="english", search_type="websearch"))
+
     def for_rows(self) -> Self:
         """What the trial table shows, without the wide text columns."""
         rows = self.select_related("parent").prefetch_related("confirmations")
         return rows.defer("proposal", "excerpt", "surface")
+
+    def for_table(self, names: Collection[str]) -> Self:
+        """What the explorer's table and files show: the named columns alone, of the parent its number."""
+        return self.select_related("parent").prefetch_related("confirmations").only(*names, "parent__number")
 
 
 class EvaluationQuerySet(models.QuerySet[Any]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from trials import bundle_views, report_views, views
+from trials.explorer import table_views
 
 app_name = "trials"
 
@@ -17,6 +18,8 @@ urlpatterns = [
     path("campaigns/<slug:slug>/report.json", report_views.report_json, name="report-json"),
     path("campaigns/<slug:slug>/files/<path:name>", report_views.trace_file, name="trace-file"),
     path("campaigns/<slug:slug>/bundle.zip", bundle_views.bundle, name="bundle"),
+    path("campaigns/<slug:slug>/trials/", table_views.trials, name="trials"),
+    path("campaigns/<slug:slug>/trials.csv", table_views.trials_csv, name="trials-csv"),
     path("campaigns/<slug:slug>/trials/<int:number>/", views.trial, name="trial"),
     path("campaigns/<slug:slug>/trials/<int:number>/log.txt", views.trial_log, name="trial-log"),
 ]

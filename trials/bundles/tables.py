@@ -20,6 +20,7 @@ from django.db import models
 from trials.hypotheses import HypothesisKey
 from trials.models import Blob, Campaign, Event, FrontierStep, Measurement, Trial
 from trials.report_models import CampaignReport
+from trials.search_models import TrialWords
 
 CHUNK = 1_000
 DEEPEST = 4  # steps from a row to its campaign
@@ -28,7 +29,7 @@ JSON_TEXT = {(Event, "body"), (Measurement, "body")}
 #: Columns that the bundle does not need: what an import finds again.
 DERIVED = {(Measurement, "evaluation"), (Event, "redaction"), (Event, "salt")}
 #: Search indexes, which an import builds anew, and what can be computed again.
-INDEXES: frozenset[type[models.Model]] = frozenset({HypothesisKey, CampaignReport})
+INDEXES: frozenset[type[models.Model]] = frozenset({HypothesisKey, TrialWords, CampaignReport})
 MEMBERS: dict[type[models.Model], str] = {FrontierStep: "frontier"}
 Model = type[models.Model]
 

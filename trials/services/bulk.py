@@ -20,6 +20,7 @@ from django.db import connection, models, transaction
 from trials import ancestry, sketch, synthetic
 from trials.canonical import dumps, sha256_bytes
 from trials.models import Blob, Campaign, Evaluation, Measurement, Rollup, Trial
+from trials.search_models import TrialWords
 from trials.services import leases, outcomes, submissions
 from trials.services.blobs import compressed, tree_manifest
 from trials.services.events import next_link, note_head
@@ -102,7 +103,8 @@ def load(campaign_id: int, search: synthetic.Search, trials: int, *, actor: str,
             beside.submit(_leave).result()
     with connection.cursor() as cursor:
         cursor.execute(
-            "ANALYZE trials_trial, trials_hypothesiskey, trials_measurement, trials_event, trials_evaluation"
+            "ANALYZE trials_trial, trials_trialwords, trials_hypothesiskey, trials_measurement, trials_event,"
+            " trials_evaluation"
         )
 
 
@@ -277,6 +279,7 @@ class _Wave:
                 raise CannotLoad(f"campaign {campaign.slug} is in use, expected nobody else to write to it")
             _copy_new("trials_blob", BLOB, self._fresh_blobs(), "(sha256) DO NOTHING")
             _copy_trials(self.trials)
+            TrialWords.objects.fill(trial.pk for trial in self.trials)
             _copy("trials_evaluation", ORDER, self.rows["order"])
             _copy("trials_measurement", MEASUREMENT, self.rows["measurement"])
             _copy("trials_event", EVENT, self.rows["event"])

@@ -13,6 +13,7 @@ from django.utils import timezone
 from trials import ancestry, confirm, sketch
 from trials.hypotheses import HypothesisKey
 from trials.models import Campaign, Confirmation, Evaluation, Trial
+from trials.search_models import TrialWords
 from trials.services.blobs import put_blobs, tree_manifest, tree_sha256
 from trials.services.events import append_event
 from trials.standing import fate
@@ -133,12 +134,16 @@ def _skip(parent: Trial) -> int | None:
 
 
 def index_hypotheses(trials: Sequence[Trial]) -> None:
-    """Make hypotheses findable by similar ones; whoever writes trials otherwise than by ``submit_trial`` calls this."""
+    """Make hypotheses findable by similar ones and by their words.
+
+    Whoever writes trials otherwise than by ``submit_trial`` calls this.
+    """
     HypothesisKey.objects.bulk_create(
         HypothesisKey(campaign_id=trial.campaign_id, key=key, number=trial.number)
         for trial in trials
         for key in sketch.keys(sketch.words(trial.hypothesis))
     )
+    TrialWords.objects.fill(trial.pk for trial in trials)
 
 
 def _open_count(campaign: Campaign) -> int:

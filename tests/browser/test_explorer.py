@@ -1,0 +1,81 @@
+"""The explorer in a browser: forms without reloads, addresses that say everything, the keyboard, narrow screens."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Complaints
+from tests.browser.test_pages import EVIL, assert_inert
+from tests.factories import run_trial
+from tests.trials.explorer.conftest import made_up
+from trials.models import Campaign, Trial
+
+
+@pytest.fixture
+def filled(transactional_db: None) -> Campaign:
+    campaign = made_up(120)
+    run_trial(campaign, None, "crash", hypothesis=EVIL, reason=EVIL, role="optimization")
+    return campaign
+
+
+def test_the_table_is_filtered_sorted_and_paged_without_a_reload(
+    page: Page, filled: Campaign, complaints: Complaints
+) -> None:
+    base = f"{filled.get_absolute_url()}trials/"
+    page.goto(base)
+    row = page.locator("#trial-table tbody tr")
+    expect(row).to_have_count(50)
+    page.get_by_role("combobox", name="Role").select_option("optimization")
+    expect(page).to_have_url(f"{page.url.partition('/campaigns')[0]}{base}?role=optimization")
+    mine = Trial.objects.of(filled.pk).filter(role="optimization")
+    expect(row.first).to_have_attribute("data-number", str(mine.order_by("-number")[0].number))
+    page.get_by_role("combobox", name="Order").select_option("best")
+    expect(page.locator('th[aria-sort="descending"]')).to_contain_text("Score")
+    page.get_by_label("Words of the hypothesis").fill("momentum")
+    expect(page.locator(".chips")).to_contain_text("momentum")
+    found = page.url
+    assert "q=momentum" in found and "role=optimization" in found and "sort=best" in found
+    page.get_by_label("Without words momentum").click()
+    expect(page.locator(".chips")).not_to_contain_text("momentum")
+    page.go_back()
+    expect(page.get_by_label("Words of the hypothesis")).to_have_value("momentum")
+    page.goto(found)
+    expect(page.get_by_role("combobox", name="Role")).to_have_value("optimization")
+    page.get_by_text("Columns and more").click()
+    page.get_by_role("checkbox", name="Parent", exact=True).uncheck()
+    expect(page.locator("thead")).not_to_contain_text("Parent")
+    page.goto(base)
+    page.get_by_role("link", name="Next 50").click()
+    expect(row.first).to_have_attribute("data-number", str(filled.last_number + 1 - 50))
+    assert complaints.errors == []
+
+
+def test_strangers_text_is_inert_in_the_explorer(page: Page, filled: Campaign, complaints: Complaints) -> None:
+    page.goto(f"{filled.get_absolute_url()}trials/?standing=crash")
+    expect(page.locator("#trial-table tbody tr").first).to_contain_text("<script>window.hacked=2</script>")
+    assert_inert(page, complaints)
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_page_of_the_explorer_scrolls_sideways(page: Page, filled: Campaign, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    for name in ("trials/",):
+        page.goto(filled.get_absolute_url() + name)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+
+
+def test_the_keyboard_goes_from_the_tabs_to_a_trial(page: Page, filled: Campaign) -> None:
+    page.goto(filled.get_absolute_url())
+    page.get_by_role("navigation", name="Campaign").get_by_role("link", name="Trials").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("Trials")
+    page.get_by_label("Words of the hypothesis").focus()
+    page.keyboard.type("momentum")
+    page.keyboard.press("Enter")
+    expect(page.locator(".chips")).to_contain_text("momentum")
+    first = page.locator("#trial-table tbody tr a").first
+    number = first.text_content()
+    first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text(f"Trial {number}")

@@ -1,0 +1,39 @@
+"""Where trials are found by the words of their hypotheses: PostgreSQL's full-text search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
+from django.db import connections, models
+
+CONFIGURATION = "english"
+
+_FILL = """
+INSERT INTO trials_trialwords (trial_id, words)
+SELECT id, to_tsvector('english', hypothesis) FROM trials_trial WHERE id = ANY(%s)
+"""
+
+
+class TrialWordsQuerySet(models.QuerySet["TrialWords"]):
+    def fill(self, trials: Iterable[int]) -> None:
+        """Words of these trials (primary keys), as the database splits them."""
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(_FILL, [list(trials)])
+
+
+class TrialWords(models.Model):
+    """Lexemes of a hypothesis. A search index, not the record."""
+
+    trial = models.OneToOneField("trials.Trial", models.PROTECT, primary_key=True, related_name="words")
+    words = SearchVectorField()
+
+    objects = TrialWordsQuerySet.as_manager()
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [GinIndex(fields=["words"], name="trial_words")]
+
+    def __str__(self) -> str:
+        return f"words of {self.trial_id}"
