@@ -136,6 +136,14 @@ CHANNEL_LAYERS = {
     }
 }
 
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "cache",
+    }
+}
+
 CELERY_BROKER_URL = BROKER_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A second delivery changes nothing (claims are conditional), but a long trial should not cause one by the clock.
@@ -192,6 +200,8 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [NONE],
     }
 }
+
+API_RATE = f"{integer('API_REQUESTS_PER_MINUTE', 600, 1, 100_000)}/m"  # of each token
 
 LOG_LEVEL = text("LOG_LEVEL", "INFO").upper()
 LOGGING = {

@@ -40,3 +40,13 @@ def access_trial(user: Viewer, slug: str, number: int) -> Trial:
     if found.parent is not None:
         found.parent.campaign = campaign
     return found
+
+
+def may_steer(user: Viewer) -> bool:
+    """Whether ``user`` may pause, resume and stop campaigns."""
+    return bool(getattr(user, "is_active", False)) and user.has_perm("trials.change_campaign")  # type: ignore[union-attr]
+
+
+def may_launch(user: Viewer) -> bool:
+    """Whether ``user`` may launch campaigns."""
+    return bool(getattr(user, "is_active", False)) and user.has_perm("trials.add_campaign")  # type: ignore[union-attr]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from django.urls import path
 
-from trials import bundle_views, report_views, views
+from trials import bundle_views, report_views, token_views, views
 from trials.explorer import table_views
 
 app_name = "trials"
 
 urlpatterns = [
     path("", views.campaigns, name="campaigns"),
+    path("tokens/", token_views.tokens, name="tokens"),
+    path("tokens/<int:pk>/revoke/", token_views.revoke, name="token-revoke"),
     path("campaigns/<slug:slug>/", views.campaign, name="campaign"),
     path("campaigns/<slug:slug>/head.json", views.head, name="head"),
     path("campaigns/<slug:slug>/charts/<slug:name>.json", views.chart, name="chart"),

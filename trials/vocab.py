@@ -154,3 +154,12 @@ class SiteEventKind(StrEnum):
     RESTORE_ACCEPTED = "restore_accepted"
     ROSTER_CHANGED = "roster_changed"
     ROSTER_DELETED = "roster_deleted"
+    TOKEN_MADE = "token_made"  # noqa: S105 - a kind of event
+    TOKEN_REVOKED = "token_revoked"  # noqa: S105
+
+
+class Scope(StrEnum):
+    """What a token is for."""
+
+    READ = "read"
+    STEER = "steer"

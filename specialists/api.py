@@ -1,0 +1,130 @@
+"""What programs steer: launch, pause, resume, stop. The same checks and words as in the admin.
+
+Added to the router of what they read: one address has one router, whatever the method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+from ninja import Schema
+
+from evaluators.registry import ENVIRONMENTS
+from specialists import launch
+from specialists.roster_store import rosters_of
+from specialists.vocab import ProposerName
+from trials.access import access_campaign, may_launch, may_steer
+from trials.api import schemas
+from trials.api.auth import Token
+from trials.api.reading import campaign_out, router
+from trials.models import Campaign
+from trials.services.campaigns import WrongState
+from trials.vocab import Enforcement, LineagePolicy, Scope
+
+__all__ = ["router"]
+
+TAGS = ["steer"]
+VERBS = {"pause": launch.pause, "resume": launch.resume, "stop": launch.stop}
+
+
+class EnvironmentOut(Schema):
+    """What can be launched."""
+
+    name: str
+    title: str
+    score_name: str
+    direction: str
+    profiles: list[str]
+    rosters: list[str]
+
+
+class LaunchIn(Schema, extra="forbid"):
+    """As ``manage.py launch``; what is left out has the same default there."""
+
+    environment: str
+    profile: str = "cpu"
+    roster: str = ""
+    proposer: str = str(ProposerName.CATALOG)
+    lineage: str = str(LineagePolicy.SHARED)
+    keep_rule: str = ""
+    enforcement: str = str(Enforcement.STRICT)
+    trials: int = 60
+    hours: float = 24.0
+    no_improvement_hours: float = 4.0
+    slots: int = 2
+    seed: int = 0
+    reproducible: bool = False
+    start_from: str = ""
+    level: str = "L2"
+    name: str = ""
+    usd: float | None = None
+
+
+@router.get("/environments", response=list[EnvironmentOut], tags=TAGS)
+def environments(request: HttpRequest) -> list[dict[str, Any]]:
+    """Environments with their profiles and rosters."""
+    return [
+        {
+            "name": name,
+            "title": each.spec.title,
+            "score_name": each.spec.score_name,
+            "direction": each.spec.direction,
+            "profiles": list(each.spec.profiles),
+            "rosters": list(rosters_of(each.spec)),
+        }
+        for name, each in sorted(ENVIRONMENTS.items())
+    ]
+
+
+@router.post(
+    "/campaigns", response={201: schemas.CampaignOut, 422: schemas.Problem}, auth=Token(Scope.STEER), tags=TAGS
+)
+def launch_campaign(request: HttpRequest, chosen: LaunchIn) -> tuple[int, dict[str, Any]]:
+    """Launch a campaign; the token's owner needs the permission for it."""
+    user = request.user
+    if not (isinstance(user, User) and may_launch(user)):
+        raise PermissionDenied(f"{user.get_username()} may not launch campaigns")
+    settings = launch.LaunchSettings(
+        **{each.name: getattr(chosen, each.name) for each in fields(launch.LaunchSettings)}
+    )
+    try:
+        made = launch.launch_campaign(settings, actor=user.get_username(), user=user)
+    except (launch.LaunchError, ValueError, OSError) as error:
+        return 422, {"detail": str(error)}
+    return 201, campaign_out(Campaign.objects.select_related("created_by", "best_trial").get(pk=made.pk))
+
+
+def _steer(request: HttpRequest, slug: str, verb: str) -> tuple[int, dict[str, Any]]:
+    found = access_campaign(request.user, slug)
+    if not may_steer(request.user):
+        raise PermissionDenied(f"{request.user.get_username()} may not steer campaigns")
+    try:
+        VERBS[verb](found, actor=request.user.get_username())
+    except WrongState as error:
+        return 409, {"detail": str(error)}
+    return 200, campaign_out(access_campaign(request.user, slug))
+
+
+STEERED = {200: schemas.CampaignOut, 409: schemas.Problem}
+
+
+@router.post("/campaigns/{slug}/pause", response=STEERED, auth=Token(Scope.STEER), tags=TAGS)
+def pause(request: HttpRequest, slug: str) -> tuple[int, dict[str, Any]]:
+    """No further trial starts; what is in flight finishes."""
+    return _steer(request, slug, "pause")
+
+
+@router.post("/campaigns/{slug}/resume", response=STEERED, auth=Token(Scope.STEER), tags=TAGS)
+def resume(request: HttpRequest, slug: str) -> tuple[int, dict[str, Any]]:
+    """Go on after a pause."""
+    return _steer(request, slug, "resume")
+
+
+@router.post("/campaigns/{slug}/stop", response=STEERED, auth=Token(Scope.STEER), tags=TAGS)
+def stop(request: HttpRequest, slug: str) -> tuple[int, dict[str, Any]]:
+    """End the search now; trials in flight are cancelled and stay on record as such."""
+    return _steer(request, slug, "stop")
