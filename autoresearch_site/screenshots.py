@@ -19,13 +19,14 @@ from django.urls import reverse
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from autoresearch_site.stack import bind
+from specialists.models import Study
 from trials.models import Campaign
 from trials.templatetags.campaign_nav import NOT_RELEASED, PAGES
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 START_SECONDS, WAIT_MS = 60.0, 60_000
-TALLEST = 4_000
+TALLEST, MOST_STUDIES = 4_000, 3
 #: Whether a page is as it stays: every chart in sight is drawn or says that it has nothing to draw.
 SETTLED = """() => [...document.querySelectorAll('[data-chart] .plot')]
   .filter((plot) => plot.getBoundingClientRect().top < innerHeight)
@@ -52,6 +53,9 @@ def pages(campaigns: list[Campaign]) -> Iterator[tuple[str, str]]:
     """Name and address of every page: those of the site, then those of each campaign with its best and newest trial."""
     yield "login", reverse("login")
     yield "campaigns", reverse("trials:campaigns")
+    yield "studies", reverse("specialists:studies")
+    for study in Study.objects.order_by("-pk")[:MOST_STUDIES]:
+        yield f"study-{study.slug}", study.get_absolute_url()
     for campaign in campaigns:
         for name, _, _ in PAGES:
             if not (campaign.is_released_run and name in NOT_RELEASED):

@@ -17,24 +17,13 @@ from django.utils.html import format_html
 from specialists import launch
 from specialists.forms import LaunchForm
 from specialists.models import Session
+from specialists.read_only_admin import ReadOnlyAdmin
 from specialists.roster_admin import RosterAdmin
+from specialists.study_admin import StudyAdmin
 from trials.models import Campaign
 from trials.services.campaigns import WrongState
 
-__all__ = ["RosterAdmin"]
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Shows rows; nothing is added, changed or deleted through it."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+__all__ = ["RosterAdmin", "StudyAdmin"]
 
 
 def _steer(verb: Callable[..., Campaign], done: str, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:

@@ -14,6 +14,7 @@ from trials.models import Campaign
 ADVANCE = "specialists.advance"
 RUN_SESSION = "specialists.run_session"
 MODELS_QUEUE = "agents.models"
+STUDY, STUDY_REPORT, CAMPAIGN_ENDED = "specialists.study", "specialists.study_report", "specialists.campaign_ended"
 
 
 def evaluation(campaign: Campaign) -> Callable[[int], None]:
@@ -34,3 +35,16 @@ def session(started: Session) -> None:
     """Sessions of agents that work for minutes have a queue of their own: they hold up nobody's judging."""
     queue = "agents" if started.campaign.proposer in REPEATABLE else MODELS_QUEUE
     current_app.send_task(RUN_SESSION, args=[started.pk], queue=queue)
+
+
+def study(study_id: int) -> None:
+    current_app.send_task(STUDY, args=[study_id])
+
+
+def study_report(study_id: int) -> None:
+    current_app.send_task(STUDY_REPORT, args=[study_id])
+
+
+def campaign_ended(campaign_id: int) -> None:
+    """Whoever waits for the end of a campaign looks after it."""
+    current_app.send_task(CAMPAIGN_ENDED, args=[campaign_id])

@@ -13,16 +13,16 @@ from specialists.vocab import ProposerName
 from trials.vocab import Enforcement, KeepRule, LineagePolicy
 
 
-def _pairs(values: Any) -> list[tuple[str, str]]:
+def pairs(values: Any) -> list[tuple[str, str]]:
     return [(str(value), str(value)) for value in values]
 
 
-def _environments() -> list[tuple[str, str]]:
+def environment_choices() -> list[tuple[str, str]]:
     return [(name, environment.spec.title) for name, environment in ENVIRONMENTS.items()]
 
 
-def _profiles() -> list[tuple[str, str]]:
-    return _pairs(sorted({name for environment in ENVIRONMENTS.values() for name in environment.spec.profiles}))
+def profile_choices() -> list[tuple[str, str]]:
+    return pairs(sorted({name for environment in ENVIRONMENTS.values() for name in environment.spec.profiles}))
 
 
 def _rosters() -> list[tuple[str, str]]:
@@ -33,18 +33,18 @@ class LaunchForm(forms.Form):
     """One field for each of LaunchSettings."""
 
     name = forms.CharField(max_length=120, required=False, help_text="Shown on every page; a name is made when empty.")
-    environment = forms.ChoiceField(choices=_environments)
-    profile = forms.ChoiceField(choices=_profiles, initial="cpu")
+    environment = forms.ChoiceField(choices=environment_choices)
+    profile = forms.ChoiceField(choices=profile_choices, initial="cpu")
     roster = forms.ChoiceField(choices=_rosters)
-    proposer = forms.ChoiceField(choices=_pairs(ProposerName))
-    lineage = forms.ChoiceField(choices=_pairs(LineagePolicy), help_text="What a role sees of earlier trials.")
+    proposer = forms.ChoiceField(choices=pairs(ProposerName))
+    lineage = forms.ChoiceField(choices=pairs(LineagePolicy), help_text="What a role sees of earlier trials.")
     keep_rule = forms.ChoiceField(
-        choices=_pairs(KeepRule),
+        choices=pairs(KeepRule),
         initial=KeepRule.VERIFIED,
         help_text="verified: what looks better is measured again on fresh seeds; strict: one better score is enough.",
     )
     enforcement = forms.ChoiceField(
-        choices=_pairs(Enforcement),
+        choices=pairs(Enforcement),
         initial=Enforcement.STRICT,
         help_text="Edits outside a role's files: strict refuses them, advisory measures and records them.",
     )
@@ -59,7 +59,7 @@ class LaunchForm(forms.Form):
     start_from = forms.CharField(
         max_length=100, required=False, help_text="SLUG or SLUG:TRIAL of a campaign to start from its best or a keep."
     )
-    level = forms.ChoiceField(choices=_pairs(LEVELS), initial="L2", help_text="The least isolation that is accepted.")
+    level = forms.ChoiceField(choices=pairs(LEVELS), initial="L2", help_text="The least isolation that is accepted.")
     usd = forms.FloatField(required=False, help_text="US dollars for language models; empty: as the server is set.")
 
     def clean(self) -> dict[str, Any]:

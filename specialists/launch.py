@@ -21,7 +21,7 @@ from specialists.proposers.command.proposer import configured
 from specialists.roster_store import find_roster, rosters_of
 from specialists.rosters import Roster, RosterError, check
 from specialists.starts import Start, StartError, start_of
-from specialists.vocab import ProposerName
+from specialists.vocab import CATALOGUED, ProposerName
 from specialists.workspace import decode
 from trials.models import Campaign
 from trials.services import campaigns, submissions
@@ -90,7 +90,7 @@ def validate(chosen: LaunchSettings) -> tuple[Environment, Roster, Start]:
     _between("no_improvement_hours", chosen.no_improvement_hours, 0.01, MAX_HOURS)
     _between("seed", chosen.seed, 0, 2**31 - 1)
     start = _start(chosen, environment.spec)
-    if chosen.proposer == ProposerName.CATALOG:
+    if chosen.proposer in CATALOGUED:
         _in_catalogue(environment.spec, start)
     if chosen.proposer == ProposerName.COMMAND:
         _has_agent(chosen)

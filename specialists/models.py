@@ -8,6 +8,9 @@ from django.conf import settings
 from django.db import models
 
 from specialists.rosters import Role, Roster
+from specialists.study_models import Study as Study  # noqa: PLC0414 - a model of this app
+from specialists.study_models import StudyCampaign as StudyCampaign  # noqa: PLC0414
+from specialists.study_models import StudyReport as StudyReport  # noqa: PLC0414
 from specialists.vocab import Fault, SessionState
 from trials.fields import choices
 from trials.models import Blob, Campaign, Trial

@@ -129,6 +129,7 @@ def _step(campaign_id: int) -> bool:
         return True
     if isinstance(decision, loop.Fail):
         campaigns.change_state(campaign.pk, CampaignState.FAILED, actor="loop", reason=decision.reason)
+        transaction.on_commit(partial(dispatch.campaign_ended, campaign.pk), robust=True)
     if isinstance(decision, loop.Finish):
         submissions.order_sealed(
             campaign.pk, reason=decision.reason, actor="loop", enqueue=dispatch.evaluation(campaign)
@@ -140,6 +141,7 @@ def _finish_when_sealed(campaign: Campaign) -> None:
     waiting = Evaluation.objects.unjudged().filter(campaign=campaign, purpose=Purpose.SEALED)
     if not waiting.exists():
         campaigns.change_state(campaign.pk, CampaignState.FINISHED, actor="loop", reason=campaign.state_reason)
+        transaction.on_commit(partial(dispatch.campaign_ended, campaign.pk), robust=True)
 
 
 def _start_session(campaign: Campaign, decision: loop.StartSession) -> None:

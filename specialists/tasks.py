@@ -5,6 +5,8 @@ from __future__ import annotations
 from celery import shared_task
 
 from specialists import services
+from specialists.studies import reports as study_reports
+from specialists.studies import services as studies
 
 
 @shared_task(name="specialists.advance")
@@ -23,3 +25,22 @@ def run_session(session_id: int) -> None:
 def tick() -> None:
     """Every few seconds: whatever a lost message, a dead worker or a passed deadline left behind goes on."""
     services.tick()
+    studies.tick()
+
+
+@shared_task(name="specialists.study")
+def study(study_id: int) -> None:
+    """Launch what a study lacks."""
+    studies.advance(study_id)
+
+
+@shared_task(name="specialists.campaign_ended")
+def campaign_ended(campaign_id: int) -> None:
+    """A campaign has ended: its study may go on."""
+    studies.campaign_ended(campaign_id)
+
+
+@shared_task(name="specialists.study_report")
+def study_report(study_id: int) -> None:
+    """The report of one study, for its page."""
+    study_reports.compute(study_id)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from django.urls import path
 
-from specialists import views
+from specialists import study_views, views
 
 app_name = "specialists"
 
 urlpatterns = [
+    path("studies/", study_views.studies, name="studies"),
+    path("studies/<slug:slug>/", study_views.study, name="study"),
+    path("studies/<slug:slug>/head.json", study_views.study_head, name="study-head"),
+    path("studies/<slug:slug>/report.json", study_views.study_json, name="study-json"),
+    path("studies/<slug:slug>/charts/<slug:name>.json", study_views.study_chart, name="study-chart"),
     path("campaigns/<slug:slug>/sessions/", views.session_list, name="sessions"),
     path("campaigns/<slug:slug>/sessions/<int:number>/", views.session, name="session"),
     path("campaigns/<slug:slug>/sessions/<int:number>/calls/<int:call>.json", views.call_body, name="call"),

@@ -26,7 +26,18 @@ class ProposerName(StrEnum):
     CATALOG = "catalog"
     COMMAND = "command"
     LLM = "llm"
+    RANDOM = "random"  # the catalogue's edits, drawn without a look at any evidence: a control
 
+
+#: Proposers that draw on the catalogue's edits.
+CATALOGUED = frozenset({ProposerName.CATALOG, ProposerName.RANDOM})
 
 #: Proposers that answer the same request with the same proposal, so that a session may be run again.
-REPEATABLE = frozenset({ProposerName.CATALOG})
+REPEATABLE = CATALOGUED
+
+
+class StudyState(StrEnum):
+    RUNNING = "running"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    FAILED = "failed"

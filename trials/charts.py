@@ -59,7 +59,7 @@ def colour(label: str) -> str:
     return f"var(--label-{label.replace('_', '-')})"
 
 
-def _figure(traces: Sequence[Any], **layout: Any) -> Figure:
+def figure_of(traces: Sequence[Any], **layout: Any) -> Figure:
     """A figure without Plotly's default template: fonts and colours come from the page."""
     axis: dict[str, Any] = {
         "gridcolor": "var(--line)", "zeroline": False, "linecolor": "var(--line-strong)", "automargin": True,
@@ -116,16 +116,16 @@ def frontier(points: Points, steps: Sequence[Step], last_number: int, direction:
     note = f"{outside} worse trials lie outside: double-click shows all" if outside > 1 else ""
     if outside == 1:
         note = "1 worse trial lies outside: double-click shows all"
-    return _figure(
+    return figure_of(
         [best, *traces],
-        xaxis={"title": {"text": "trial", "font": {"size": 11}}, "rangemode": "tozero"} | _whole_ticks(last_number),
+        xaxis={"title": {"text": "trial", "font": {"size": 11}}, "rangemode": "tozero"} | whole_ticks(last_number),
         yaxis={"tickformat": ".5~g"} | ({} if low is None else {"range": [low, high]}),
         annotations=[_corner(note)] if note else [],
         hovermode="closest",
     )
 
 
-def _whole_ticks(largest: float) -> dict[str, Any]:
+def whole_ticks(largest: float) -> dict[str, Any]:
     """Ticks at whole numbers only: Plotly would write halves as doubled whole ones."""
     return {"tickformat": ",d"} | ({"dtick": 1, "tick0": 0} if largest <= FEW else {})
 
@@ -176,7 +176,7 @@ def labels(counts: Sequence[LabelCount]) -> Figure:
         hovertemplate="%{y}: %{x} trials<extra></extra>",
     )
     top = max((row.trials for row in rows), default=1)
-    return _figure(
+    return figure_of(
         [bars],
         xaxis={
             "range": [0, top * 1.45],
@@ -208,11 +208,11 @@ def roles(profiles: Sequence[RoleProfile]) -> Figure:
         for label in Label
         if any(profile.labels.get(label) for profile in rows)
     ]  # fmt: skip
-    return _figure(
+    return figure_of(
         bars,
         barmode="stack",
         xaxis={"rangemode": "tozero", "title": {"text": "finished trials", "font": {"size": 11}}}
-        | _whole_ticks(max((sum(profile.labels.values()) for profile in rows), default=0)),
+        | whole_ticks(max((sum(profile.labels.values()) for profile in rows), default=0)),
         yaxis=_slots(len(rows)),
         bargap=0.35,
     )
@@ -244,11 +244,11 @@ def throughput(bins: Sequence[Bin]) -> Figure:
     ]
     small = {"size": 11}
     end = bins[-1].hour + bins[-1].width if bins else 1
-    return _figure(
+    return figure_of(
         [rate, *split],
         barmode="stack",
         xaxis={"title": {"text": "hours since launch", "font": small}, "range": [0, end], "anchor": "y"}
-        | _whole_ticks(end),
+        | whole_ticks(end),
         yaxis={"domain": [0, 0.46], "title": {"text": "seconds per trial", "font": small}, "rangemode": "tozero"},
         yaxis2={"domain": [0.56, 1], "title": {"text": "trials per hour", "font": small}, "rangemode": "tozero"},
     )

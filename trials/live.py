@@ -80,25 +80,26 @@ def event_message(event: Event, trial: Trial | None) -> dict[str, Any]:
 
 def publish_event(campaign: Campaign, event: Event, trial: Trial | None) -> None:
     """Push a committed event together with the campaign's counters."""
-    _send(campaign.slug, event_message(event, trial) | {"campaign": campaign_head(campaign)})
+    push(group_name(campaign.slug), event_message(event, trial) | {"campaign": campaign_head(campaign)})
 
 
 def publish_progress(slug: str, number: int, phase: str, progress: float | None) -> None:
     """Push how far a running trial is, or why one waits; carries no sequence number: nothing is lost when it is."""
     shown = None if progress is None else round(progress, 3)
-    _send(slug, {"type": "progress", "trial": number, "phase": phase, "progress": shown})
+    push(group_name(slug), {"type": "progress", "trial": number, "phase": phase, "progress": shown})
 
 
-def _send(slug: str, message: dict[str, Any]) -> None:
+def push(group: str, message: dict[str, Any]) -> None:
+    """Send to every socket of a group. Never raises: what is lost is found by the next look at the database."""
     try:
         layer = get_channel_layer()
         if layer is None:
             raise RuntimeError("no channel layer is configured")
-        coroutine = layer.group_send(group_name(slug), {"type": "campaign.message", "message": message})
+        coroutine = layer.group_send(group, {"type": "campaign.message", "message": message})
         sent: Future[None] = asyncio.run_coroutine_threadsafe(coroutine, _sender_loop())
         sent.result(SEND_SECONDS)
     except Exception:
-        logger.exception("live message of campaign %s was not sent", slug)
+        logger.exception("live message of %s was not sent", group)
 
 
 def _sender_loop() -> asyncio.AbstractEventLoop:

@@ -154,6 +154,9 @@ class SiteEventKind(StrEnum):
     RESTORE_ACCEPTED = "restore_accepted"
     ROSTER_CHANGED = "roster_changed"
     ROSTER_DELETED = "roster_deleted"
+    STUDY_LAUNCHED = "study_launched"
+    STUDY_CAMPAIGN = "study_campaign"
+    STUDY_STATE = "study_state"
     TOKEN_MADE = "token_made"  # noqa: S105 - a kind of event
     TOKEN_REVOKED = "token_revoked"  # noqa: S105
 

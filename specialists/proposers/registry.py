@@ -13,6 +13,7 @@ PROPOSERS: dict[str, str] = {
     ProposerName.CATALOG: "specialists.proposers.catalog.CatalogProposer",
     ProposerName.COMMAND: "specialists.proposers.command.CommandProposer",
     ProposerName.LLM: "specialists.proposers.llm.proposer.LlmProposer",
+    ProposerName.RANDOM: "specialists.proposers.catalog.RandomProposer",
 }
 
 

@@ -1,5 +1,5 @@
 // The socket of one campaign: keeps it open, catches up by sequence number, and says how the connection stands.
-import { initial, reduce } from "./reduce.js";
+import * as campaigns from "./reduce.js";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
@@ -8,8 +8,9 @@ const ANSWER_WITHIN_MS = 10_000;
 
 export class Live {
   // onChange({state, changed, message}) after every message that changed something; onStatus(status, text).
-  constructor({ path, headUrl, snapshot, onChange, onStatus }) {
-    Object.assign(this, { path, headUrl, onChange });
+  // reduce: what messages do to the state, by default those of a campaign; initial: the first state from the snapshot.
+  constructor({ path, headUrl, snapshot, onChange, onStatus, initial = campaigns.initial, reduce = campaigns.reduce }) {
+    Object.assign(this, { path, headUrl, onChange, reduce });
     this.shown = "";
     this.onStatus = (status, text) => {
       if (this.shown === status + text) return;
@@ -43,7 +44,7 @@ export class Live {
   }
 
   take(message) {
-    const { state, changed, ask } = reduce(this.state, message);
+    const { state, changed, ask } = this.reduce(this.state, message);
     const applied = state !== this.state;
     this.state = state;
     if (ask !== null) this.ask(ask);

@@ -78,3 +78,24 @@ export function openCounts(state) {
   for (const value of Object.values(state.open)) if (value in counts) counts[value] += 1;
   return counts;
 }
+
+// The page of a study is told that something changed and asks where the study stands; its figures come as HTML.
+export function studyInitial({ head }) {
+  return { seq: head.seq, head, asking: false, poked: false };
+}
+
+export function reduceStudy(state, message) {
+  switch (message.type) {
+    case "opened":
+      return { state: { ...state, asking: true }, changed: [], ask: state.seq };
+    case "changed":
+      return { state: { ...state, asking: true, poked: true }, changed: [], ask: state.seq };
+    case "head": {
+      const moved = state.poked || message.study.seq !== state.seq;
+      const next = { seq: message.study.seq, head: message.study, asking: false, poked: false };
+      return { state: next, changed: moved ? ["study"] : [], ask: null };
+    }
+    default:
+      return nothing(state);
+  }
+}

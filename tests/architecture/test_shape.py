@@ -16,11 +16,12 @@ SOURCES = sorted(
     path for app in APPS for path in (ROOT / app).rglob("*.py") if not {"migrations", "recipe"} & set(path.parts)
 )
 WRITING = {"save", "create", "bulk_create", "get_or_create", "update_or_create", "bulk_update"}
-# Rows that are not the record: agent sessions, users and their log-ins have their own writers.
+# Rows that are not the record: agent sessions, studies, users and their log-ins have their own writers.
 WRITERS = {
     "specialists/services.py", "specialists/sessions.py", "autoresearch_site/bootstrap.py",
     "autoresearch_site/screenshots.py",
 }  # fmt: skip
+WRITERS |= {f"specialists/studies/{name}.py" for name in ("services", "reports")}
 
 
 def is_row_change(function: ast.Attribute) -> bool:

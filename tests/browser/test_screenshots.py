@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import ROOT, process_environment
 from tests.factories import make_campaign, run_trial
+from tests.specialists.studies import launched
 from trials.templatetags.campaign_nav import PAGES
 
 PNG = b"\x89PNG"
@@ -23,9 +24,10 @@ def screenshots(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_every_page_becomes_a_picture(transactional_db: None, tmp_path: Path) -> None:
     campaign = make_campaign()
     run_trial(campaign, 2.4, parent=None)
+    study = launched()
     done = screenshots("-o", str(tmp_path), "--campaign", campaign.slug, "--look", "phone")
     assert done.returncode == 0, done.stderr
-    expected = {"login", "campaigns", f"{campaign.slug}-trial-0"}
+    expected = {"login", "campaigns", "studies", f"study-{study.slug}", f"{campaign.slug}-trial-0"}
     expected |= {f"{campaign.slug}-{name.partition(':')[2]}" for name, _, _ in PAGES}
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}-phone.png" for name in expected}
     assert all(path.read_bytes().startswith(PNG) and path.stat().st_size > 5_000 for path in tmp_path.iterdir())

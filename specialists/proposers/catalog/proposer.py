@@ -131,13 +131,18 @@ class CatalogProposer:
             if isinstance(result, Refusal):
                 return result.why
             changed |= result
-        changed = {name: text for name, text in changed.items() if source.get(name) != text}
-        if not changed:
-            return "it changes nothing"
-        if not set(changed) <= set(request.role.surface):
-            return "it reaches outside the role's surface"
-        twin = request.seen({**source, **changed})
-        return changed if twin is None else twin
+        return usable(request, source, changed)
+
+
+def usable(request: Request, source: Mapping[str, str], edited: Mapping[str, str]) -> dict[str, str] | str:
+    """The files of an edit that differ from the parent's, or why it cannot be proposed."""
+    changed = {name: text for name, text in edited.items() if source.get(name) != text}
+    if not changed:
+        return "it changes nothing"
+    if not set(changed) <= set(request.role.surface):
+        return "it reaches outside the role's surface"
+    twin = request.seen({**source, **changed})
+    return changed if twin is None else twin
 
 
 def applies(environment: str, files: Mapping[str, str]) -> bool:
