@@ -14,8 +14,11 @@ from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
+from autoresearch_site.record import stop_unless_whole  # noqa: E402
 from specialists.routing import websocket_urlpatterns as of_studies  # noqa: E402
 from trials.routing import websocket_urlpatterns as of_campaigns  # noqa: E402
+
+stop_unless_whole()
 
 application = ProtocolTypeRouter(
     {

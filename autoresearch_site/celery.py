@@ -11,9 +11,10 @@ from importlib import import_module
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_after_setup, worker_process_init, worker_process_shutdown
+from celery.signals import beat_init, celeryd_after_setup, worker_init, worker_process_init, worker_process_shutdown
 
 from autoresearch_site.process import die_with_parent
+from autoresearch_site.record import stop_unless_whole
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "autoresearch_site.settings")
 
@@ -25,6 +26,13 @@ app.autodiscover_tasks()
 EVALUATORS = "evaluators."
 _device_kinds: list[str] = []
 _announcers: list[Any] = []
+
+
+@worker_init.connect
+@beat_init.connect
+def _record_is_whole(**_: object) -> None:
+    """No trial starts on a record that lost events."""
+    stop_unless_whole()
 
 
 @celeryd_after_setup.connect

@@ -78,6 +78,28 @@ def test_any_changed_event_is_found_though_container_and_manifest_fit(
         assert any(failure["member"] == "events.jsonl" for failure in report["failures"]), (number, change.__name__)
 
 
+@pytest.mark.parametrize("kind", tampering.TAMPERS)
+def test_whoever_lacks_the_key_is_found(kind: str, key: str, members: Members, tmp_path: Path) -> None:
+    """Hashes, chain, index and manifest are made to fit. ``benchmarks.tamper`` does a thousand of them."""
+    draw, path = random.Random(kind), tmp_path / "tampered.zip"
+    for _ in range(3):
+        changed, trial = tampering.TAMPERS[kind](draw, members)
+        pinned = tampering.is_found(tampering.write(path, changed, sign=False), [key])
+        assert pinned is not None
+        if kind in tampering.FOLLOW:  # even when somebody signs anew, and nobody asks who
+            found = tampering.is_found(tampering.write(path, changed, sign=True), [])
+            assert found is not None
+            if "event" not in kind:
+                assert trial is None or trial in {failure["trial"] for failure in found["failures"]}
+
+
+def test_any_byte_more_or_less_in_the_file_is_found(bundle: Path, key: str, tmp_path: Path) -> None:
+    data, draw, path = bundle.read_bytes(), random.Random(12), tmp_path / "raw.zip"
+    for number in range(40):
+        path.write_bytes(tampering.raw(draw, data))
+        assert path.read_bytes() == data or tampering.is_found(path, [key]) is not None, number
+
+
 def changed_trial(members: Members, number: int, **values: Any) -> Members:
     rows = lines(members, "trials.jsonl")
     rows[number] |= values

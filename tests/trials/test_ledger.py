@@ -18,7 +18,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.test import Client
 
-from tests.conftest import ROOT, process_environment
+from tests.conftest import ROOT, free_port, process_environment
 from tests.factories import make_campaign, run_trial, submit
 from trials.chain import ACTOR, WITHHOLDABLE, chain_hash, commitments, field_salt
 from trials.models import Campaign, Event
@@ -174,6 +174,28 @@ def lose(campaign: Campaign, kept: int) -> None:
     Campaign.objects.filter(pk=campaign.pk).update(last_seq=kept, head_sha256=last)
 
 
+def start_everything() -> dict[str, str]:
+    """What web server, worker and beat say when they are started without manage.py; each has to end by itself."""
+    celery = ("celery", "-A", "autoresearch_site")
+    commands = {
+        "web": ("uvicorn", "autoresearch_site.asgi:application", "--port", str(free_port())),
+        "worker": (*celery, "worker", "-n", "lost@test", "-Q", "lost", "-c", "1"),
+        "beat": (*celery, "beat", "-s", "/dev/null", "--pidfile="),
+    }
+    started = {
+        name: subprocess.Popen(
+            [sys.executable, "-m", *command], cwd=ROOT, env=process_environment(), stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )
+        for name, command in commands.items()
+    }  # fmt: skip
+    said = {}
+    for name, process in started.items():
+        said[name], _ = process.communicate(timeout=120)
+        assert process.returncode == 1, (name, said[name])
+    return said
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_restored_backup_that_lost_its_last_event_is_told_and_accepted_by_an_event() -> None:
     campaign = make_campaign(name="Lost")
@@ -188,6 +210,8 @@ def test_a_restored_backup_that_lost_its_last_event_is_told_and_accepted_by_an_e
     assert started.returncode == 1
     assert started.stderr.startswith("error: the record is older than what was committed: lost.")
     assert "events 2 to 2 are missing" in started.stderr and len(started.stderr.splitlines()) == 1
+    for name, said in start_everything().items():
+        assert "error: the record is older than what was committed: lost." in said, name
 
     call_command("accept_restore", actor="ada", verbosity=0)
     restores.require_whole()

@@ -15,7 +15,6 @@ from trials.bundles.container import ZipWriter
 from trials.bundles.redaction import COLUMNS, NO_BLOB, WITHHELD_ALWAYS, Redaction
 from trials.bundles.tables import tables
 from trials.models import Campaign, Trial
-from trials.services.blobs import put_blob
 
 MOST_SHARDS = 400
 SHARD_BYTES, SHARD_BLOBS = 16 << 20, 50_000
@@ -69,7 +68,6 @@ def _collect(campaign: Campaign, redaction: Redaction) -> None:
                 if not column.is_blob or column.name in hidden:
                     continue
                 if column.name == "body" and redaction.has("prompts"):
-                    cursor.execute("INSERT INTO bundle_blobs VALUES (%s) ON CONFLICT DO NOTHING", [put_blob(b"")])
                     continue
                 field = column.paths[0]
                 found = table.model._default_manager.filter(**{table.campaign: campaign, f"{field}__isnull": False})
@@ -79,12 +77,13 @@ def _collect(campaign: Campaign, redaction: Redaction) -> None:
             "INSERT INTO bundle_blobs SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
             [verify_bundle.released_files(campaign.spec)],
         )
-        cursor.execute("DELETE FROM bundle_blobs WHERE sha256 = ANY(%s)", [list(redaction.blobs)])
     if not redaction.has("sources"):
-        _collect_files(campaign, redaction)
+        _collect_files(campaign)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM bundle_blobs WHERE sha256 = ANY(%s)", [[NO_BLOB, *redaction.blobs]])
 
 
-def _collect_files(campaign: Campaign, redaction: Redaction) -> None:
+def _collect_files(campaign: Campaign) -> None:
     """Files of all source trees. Most are their parent's: what was seen lately is not asked for again."""
     recent: OrderedDict[str, None] = OrderedDict()
     fresh: list[str] = []
@@ -97,8 +96,7 @@ def _collect_files(campaign: Campaign, redaction: Redaction) -> None:
             recent[sha256] = None
             if len(recent) > RECENT:
                 recent.popitem(last=False)
-            if sha256 not in redaction.blobs:
-                fresh.append(sha256)
+            fresh.append(sha256)
         if len(fresh) >= BATCH:
             _insert(fresh)
             fresh = []
@@ -129,7 +127,7 @@ def _stored(redaction: Redaction) -> Iterator[tuple[str, bytes]]:
             if stored is None:
                 raise Missing(f"blob {sha256} is not in the database")
             data = zlib.decompress(bytes(stored))
-            if sha256 != NO_BLOB and redaction.finds(data):
+            if redaction.finds(data):
                 redaction.blobs[sha256] = WITHHELD_ALWAYS
                 continue
             yield sha256, data

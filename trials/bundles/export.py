@@ -21,7 +21,7 @@ from trials.bundles import blobs, crate, layout, report_page
 from trials.bundles.container import Writing, ZipWriter
 from trials.bundles.redaction import Redaction, SecretFound, secrets_pattern
 from trials.bundles.signing import Signer
-from trials.bundles.tables import CHUNK, Table, campaign_row, table_of, tables
+from trials.bundles.tables import CHUNK, Table, campaign_row, tables
 from trials.canonical import dumps
 from trials.models import Campaign, Event, Measurement, Trial
 from trials.vocab import EvaluationState, EventKind
@@ -126,14 +126,18 @@ def _events(export: Export, writing: Writing) -> None:
             "kind": kind,
             "actor": actor,
             "trial": trial,
-            "body": json.loads(body),
             "previous": previous,
             "sha256": sha256,
         }
-        line = export.redaction.event(line, salt, redaction)
+        if redaction is None and export.redaction.leaves_event(actor, body):
+            # The payload is canonical JSON already, and "body" comes after "actor" and "at" alone.
+            head, tail = {"actor": line.pop("actor"), "at": line.pop("at")}, line | {"salt": salt}
+            writing.line(f'{dumps(head)[:-1]},"body":{body},{dumps(tail)[1:]}')
+        else:
+            line = export.redaction.event(line | {"body": json.loads(body)}, salt, redaction)
+            writing.line(dumps(line))
         if kind == EventKind.CAMPAIGN_STATE:
             export.reason_withheld = "reason" in line.get("withheld", {})
-        writing.line(dumps(line))
         if seq % CHUNK == 0:
             export.report("events.jsonl", seq)
 
@@ -161,22 +165,25 @@ def _table(export: Export, table: Table, writing: Writing) -> None:
     else:
         rows = table.rows(export.campaign, "number" if table.model is Trial else "pk")
     for done, row in enumerate(rows, start=1):
-        writing.line(dumps(redacted(export.redaction, table, row)))
+        writing.line(_line(export.redaction, table, row))
         if done % CHUNK == 0:
             export.report(table.member, done)
 
 
-def redacted(redaction: Redaction, table: Table, row: dict[str, Any]) -> dict[str, Any]:
+def _line(redaction: Redaction, table: Table, row: dict[str, Any]) -> str:
     """A row as it stands in the bundle. Raises SecretFound for a secret in a measurement."""
-    shown = {column.name: redaction.column(column, row[column.name]) for column in table.columns}
-    if redaction.finds(shown):
-        if table.model is Measurement:
-            raise SecretFound(f"trial {row['trial']}: a measurement holds what looks like a secret")
-        for column in table.columns:
-            value = shown[column.name]
-            if isinstance(value, str | dict | list) and redaction.finds(value):
-                shown[column.name] = column.blank
-    return row | shown
+    if redaction.hides_columns:
+        row |= {column.name: redaction.column(column, row[column.name]) for column in table.columns}
+    line = dumps(row)
+    if not redaction.finds(line):
+        return line
+    if table.model is Measurement:
+        raise SecretFound(f"trial {row['trial']}: a measurement holds what looks like a secret")
+    for column in table.columns:
+        value = row[column.name]
+        if isinstance(value, str | dict | list) and redaction.finds(value):
+            row[column.name] = column.blank
+    return dumps(row)
 
 
 def _measurements(export: Export, table: Table) -> Iterator[dict[str, Any]]:
@@ -244,10 +251,3 @@ def _head(export: Export, manifest_sha256: str, signer: Signer) -> dict[str, Any
         head[f"{what}_key"] = theirs[f"{what}_key"] if kept else signer.public
         head[f"{what}_signature"] = theirs[f"{what}_signature"] if kept else signer.sign(statement)
     return head
-
-
-def trial_rows(campaign: Campaign, redaction: Redaction, **chosen: Any) -> Iterator[dict[str, Any]]:
-    """Rows of trials as the bundle has them, by number."""
-    table = table_of(Trial)
-    for row in table.rows(campaign, "number", **chosen):
-        yield redacted(redaction, table, row)

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from trials.bundles.redaction import NO_BLOB
 from verify_bundle import BadBundle, Container
 
 
@@ -66,7 +67,7 @@ def _tree(bundle: Container, sha256: str) -> dict[str, bytes]:
 
 def _blobs(bundle: Container, wanted: set[str]) -> dict[str, bytes]:
     """Those of these blobs that are there, by hash."""
-    found: dict[str, bytes] = {}
+    found = {NO_BLOB: b""}
     for name in sorted(bundle.by_name):
         if not re.fullmatch(r"blobs/\d{4}\.idx", name):
             continue

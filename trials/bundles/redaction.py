@@ -15,6 +15,7 @@ from typing import Any
 
 from django.conf import settings
 
+import verify_bundle
 from trials.bundles.tables import Column
 from trials.canonical import dumps, sha256_bytes
 from trials.chain import ACTOR, WITHHOLDABLE, commitments, field_salt
@@ -30,7 +31,8 @@ COLUMNS = {
 }
 #: Actors that are parts of the program.
 PARTS = frozenset({"judge", "loop", "breaker", "baseline", "command"})
-NO_BLOB = sha256_bytes(b"")
+#: In place of a blob that is withheld where a row has to name one; no bundle stores it.
+NO_BLOB = verify_bundle.NOTHING
 _SHORTEST_SECRET = 16
 _NAMED_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSW|CREDENTIAL|DATABASE_URL|BROKER_URL)", re.IGNORECASE)
 _FORMS = (
@@ -65,8 +67,9 @@ def secrets_pattern() -> re.Pattern[bytes]:
     for name in ("signing-key", "secret-key", "admin-password.txt", "pgpass"):
         path = Path(settings.DATA_DIR) / name
         known.add(path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else "")
-    escaped = sorted(re.escape(text.encode()) for text in known if len(text) >= _SHORTEST_SECRET)
-    return re.compile(b"|".join([*_FORMS, *escaped]))
+    secrets = {text for text in known if len(text) >= _SHORTEST_SECRET}
+    secrets |= {dumps(text)[1:-1] for text in secrets}  # as it stands within JSON
+    return re.compile(b"|".join([*_FORMS, *sorted(re.escape(text.encode()) for text in secrets)]))
 
 
 @dataclass
@@ -80,6 +83,11 @@ class Redaction:
     def has(self, profile: str) -> bool:
         return profile in self.profiles
 
+    @property
+    def hides_columns(self) -> bool:
+        """Whether any row is told differently."""
+        return bool(self.profiles or self.blobs)
+
     def column(self, column: Column, value: Any) -> Any:
         """A value of a table, or what stands in its place."""
         hidden = any(column.name in COLUMNS[profile] for profile in self.profiles)
@@ -89,6 +97,10 @@ class Redaction:
                 return None if column.field.null else NO_BLOB
             return value
         return column.blank if hidden else value
+
+    def leaves_event(self, actor: str, body: str) -> bool:
+        """Whether an event with this payload (JSON text) goes out as it is."""
+        return not ({"names", "prompts"} & set(self.profiles) or self.finds(body) or self.finds(actor))
 
     def event(self, line: Mapping[str, Any], salt: str, before: Mapping[str, Any] | None) -> dict[str, Any]:
         """An event as it stands in the bundle. before: what an imported bundle withheld already, with its salts.
@@ -116,7 +128,8 @@ class Redaction:
         return {**line, "actor": actor, "body": body, "salts": salts, "withheld": withheld}
 
     def _reasons(self, kind: str, actor: str, payload: Mapping[str, Any]) -> dict[str, str]:
-        reasons = dict.fromkeys(self._with_secrets([(ACTOR, actor), *payload.items()]), WITHHELD_ALWAYS)
+        values = [(ACTOR, actor), *payload.items()]
+        reasons = dict.fromkeys(self._with_secrets(values) if self.finds(values) else (), WITHHELD_ALWAYS)
         stuck = sorted(name for name in reasons if name not in WITHHOLDABLE | {ACTOR})
         if stuck:
             raise SecretFound(f"{kind}: {stuck[0]} holds what looks like a secret, and cannot be withheld")

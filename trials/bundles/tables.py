@@ -85,24 +85,27 @@ class Table:
     def read(self, found: models.QuerySet[Any, Any]) -> Iterator[dict[str, Any]]:
         """The rows of a queryset of this table's model, streamed."""
         paths = [path for column in self.columns for path in column.paths]
+        places, at = [], 0
+        for column in self.columns:
+            places.append((column.name, at, at + len(column.paths), column.is_text))
+            at += len(column.paths)
         for values in found.values_list(*paths).iterator(CHUNK):
-            at, row = 0, {}
-            for column in self.columns:
-                count = len(column.paths)
-                row[column.name] = _plain(column, values[at : at + count])
-                at += count
-            yield row
+            yield {
+                name: _plain(values[begin], is_text) if end == begin + 1 else _named(values[begin:end])
+                for name, begin, end, is_text in places
+            }
 
 
-def _plain(column: Column, values: tuple[Any, ...]) -> Any:
-    if len(values) > 1:
-        return None if values[0] is None else list(values)
-    value = values[0]
+def _named(values: tuple[Any, ...]) -> list[Any] | None:
+    return None if values[0] is None else list(values)
+
+
+def _plain(value: Any, is_text: bool) -> Any:
+    if is_text:
+        return json.loads(value)
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, Decimal):
-        return str(value)
-    return json.loads(value) if column.is_text else value
+    return str(value) if isinstance(value, Decimal) else value
 
 
 @functools.cache

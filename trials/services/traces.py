@@ -16,12 +16,12 @@ from trials.chain import BOUND, row_sha256
 from trials.models import Campaign, FrontierStep, Rollup, Trial
 from trials.services.blobs import put_blob, put_tree
 from trials.services.campaigns import under_free_slug
-from trials.services.events import append_event, append_imported
+from trials.services.events import append_event, append_imported, append_site_event
 from trials.services.submissions import index_hypotheses
 from trials.traces.folder import Trace, sources
 from trials.traces.layouts import TraceError
 from trials.traces.rows import Row
-from trials.vocab import SCORED_LABELS, CampaignState, EventKind, KeepRule, Label, TrialState
+from trials.vocab import SCORED_LABELS, CampaignState, EventKind, KeepRule, Label, SiteEventKind, TrialState
 
 ACTOR = "import"
 ROWS_AT_ONCE = 1_000
@@ -65,6 +65,8 @@ def _write(trace: Trace, name: str, slug: str, lineage: str, say: Callable[[str]
     _count(campaign, trace)
     _advance(campaign, trace, writing.keys)
     campaign.save()
+    told = {"campaign": slug, "seq": campaign.last_seq, "head": campaign.head_sha256, "trials": len(trace.rows) - 1}
+    append_site_event(SiteEventKind.IMPORTED, ACTOR, told)
     return campaign
 
 

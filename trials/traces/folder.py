@@ -145,6 +145,10 @@ def _rows(table: Table, layout: Layout, tree: Mapping[int, Mapping[str, str]], n
         f"{table.name} line {line}: looks like a row, but stands inside a quoted cell: kept as its text"
         for line in table.inner
     ]
+    notes.warnings += [
+        f"{table.name} line {line}: trial {number} begins within the line of another: read as a row of its own"
+        for line, number in table.joined
+    ]
     for record in table.records:
         if record.loose:
             where = f"{table.name} line {record.line + record.text.count(chr(10)) - record.loose.count(chr(10))}"

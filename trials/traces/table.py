@@ -21,6 +21,9 @@ MAX_ROWS = 1_000_000
 #: How a row begins: its number and the time of its record.
 HEAD = re.compile(r'"?(\d{1,9})"?[\t ]+"?\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ')
 
+#: Where a row begins within the line of another, because the line break between them is lost.
+JOINED = re.compile(r'[\t ](?="?(\d{1,9})"?[\t ]+"?\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)')
+
 QUOTED = re.compile(r'"((?:[^"]|"")*)"', re.DOTALL)
 
 
@@ -39,12 +42,16 @@ class Record:
 
 @dataclass(frozen=True)
 class Table:
-    """Header and rows; ``name`` is the file's, for messages. ``inner``: lines inside a cell that look like rows."""
+    """Header and rows; ``name`` is the file's, for messages.
+
+    inner: lines inside a cell that look like rows. joined: line and trial of rows that began within another's line.
+    """
 
     name: str
     header: tuple[str, ...]
     records: Sequence[Record]
     inner: Sequence[int] = ()
+    joined: Sequence[tuple[int, str]] = ()
 
     def at(self, line: int, column: str) -> str:
         """Where something is, as messages say it."""
@@ -80,26 +87,35 @@ def read_table(path: Path) -> Table:
     header = tuple(lines[0].split("\t"))
     if len(header) > MAX_COLUMNS or len(set(header)) != len(header) or len(header) < 2:
         raise TraceError(f"{path.name} line 1: expected 2 to {MAX_COLUMNS} different column names between tabs")
+    begun = {head[1] for line in lines if (head := HEAD.match(line))}
     records: list[Record] = []
     inner: list[int] = []
+    joined: list[tuple[int, str]] = []
     index = 1
     while index < len(lines):
         if not lines[index]:
             index += 1
             continue
-        record, taken = _record(path.name, lines, index, len(header))
+        line = index + 1 - len(joined)
+        record, taken = _record(path.name, lines, index, line, len(header))
+        found = None if record.cells is not None else JOINED.search(lines[index], 1)
+        if found is not None and HEAD.match(lines[index]) and found[1] not in begun:
+            lines[index : index + 1] = [lines[index][: found.start()], lines[index][found.end() :]]
+            record, taken = _record(path.name, lines, index, line, len(header))
+            joined.append((line, found[1]))
+            begun.add(found[1])
         if record.cells is not None and not record.loose:
-            inner += [number + 1 for number in range(index + 1, index + taken) if HEAD.match(lines[number])]
+            inner += [line + number for number in range(1, taken) if HEAD.match(lines[index + number])]
         records.append(record)
         index += taken
         if len(records) > MAX_ROWS:
-            raise TraceError(f"{path.name} line {index}: more than {MAX_ROWS:,} rows")
-    return Table(path.name, header, records, inner)
+            raise TraceError(f"{path.name} line {line}: more than {MAX_ROWS:,} rows")
+    return Table(path.name, header, records, inner, joined)
 
 
-def _record(name: str, lines: Sequence[str], index: int, columns: int) -> tuple[Record, int]:
-    """The record that begins at ``index`` and how many lines it takes, up to where the next row begins."""
-    line = index + 1
+def _record(name: str, lines: Sequence[str], index: int, line: int, columns: int) -> tuple[Record, int]:
+    """The record that begins at ``index``, line ``line`` of the file, and how many lines it takes, up to where the next
+    row begins."""
     cells, taken = _quoted(lines, index)
     if cells is not None and len(cells) != columns:
         cells, taken = None, 1

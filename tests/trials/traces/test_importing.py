@@ -23,6 +23,7 @@ from trials.models import Campaign, Event, FrontierStep, Rollup, Trial
 from trials.services import traces
 from trials.services.blobs import get_blob, get_tree
 from trials.services.campaigns import WrongState, change_state
+from trials.site_models import SiteEvent
 from trials.traces.folder import read_trace
 from trials.traces.layouts import layout_of
 from trials.vocab import CampaignState
@@ -96,6 +97,8 @@ def test_the_ledger_holds_every_row_and_the_hashes_of_the_files(tmp_path: Path) 
     assert {event.kind for event in others} == {"trial_imported"}
     assert [event.payload["cells"]["exp_id"] for event in others] == ["000", "001", "017", "022", "076", "077", "078"]
     assert others[-2].payload["line"] == 7
+    told = SiteEvent.objects.get(kind="imported")
+    assert (told.payload["campaign"], told.payload["head"]) == (campaign.slug, campaign.head_sha256)
 
 
 def test_counters_are_sums_over_the_rows(tmp_path: Path) -> None:
