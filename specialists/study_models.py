@@ -65,6 +65,8 @@ class StudyCampaign(models.Model):
     repeat = models.PositiveSmallIntegerField()
     attempt = models.PositiveSmallIntegerField(default=1)
 
+    part_of_record: ClassVar[bool] = False  # of the study's, whose plan is in the site's chain
+
     class Meta:
         ordering: ClassVar[list[str]] = ["study", "repeat", "id"]
         constraints: ClassVar[list[models.BaseConstraint]] = [

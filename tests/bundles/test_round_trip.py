@@ -9,6 +9,7 @@ import pytest
 from django.core.management import call_command
 
 import verify_bundle
+from specialists.study_models import Study, StudyCampaign
 from tests.bundles import tampering
 from tests.bundles.records import exported, small_record, verified
 from tests.trials.traces.runs import published
@@ -27,6 +28,11 @@ def test_a_bundle_verifies_and_comes_back_byte_for_byte(tmp_path: Path) -> None:
     report = verified(first)
     assert (report["ok"], report["failures"]) == (True, [])
     assert report["checked"]["labels derived from measurements"] == 6
+    study = Study.objects.create(
+        slug="two", name="Two", created_at=campaign.created_at, plan={"arms": [], "repeats": 1}
+    )
+    StudyCampaign.objects.create(study=study, campaign=campaign, arm="one", repeat=1)
+    assert exported(campaign, tmp_path, "of-a-study.zip").read_bytes() == first.read_bytes()
     taken = import_bundle(first, actor="test")
     assert taken.campaign.slug == "golf-2"
     again = exported(taken.campaign, tmp_path, "again.zip")

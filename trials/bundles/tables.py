@@ -1,7 +1,8 @@
 """Which rows belong to a campaign's record, and how each looks as a line of JSON without keys of this database.
 
-Tables are found by looking: whatever refers to a campaign, or to a row that does, is part of the record. Rows are named
-by their unique constraint within the campaign: a trial by its number, a work order by trial, purpose, split and seed.
+Tables are found by looking: whatever refers to a campaign, or to a row that does, is part of the record, unless the
+model says ``part_of_record = False`` because it tells of campaigns together. Rows are named by their unique constraint
+within the campaign: a trial by its number, a work order by trial, purpose, split and seed.
 """
 
 from __future__ import annotations
@@ -120,7 +121,8 @@ def tables() -> tuple[Table, ...]:
             if near and model not in ways:
                 field = min(near, key=lambda one: reached[one.remote_field.model].count("__"))
                 ways[model] = f"{field.name}__{reached[field.remote_field.model]}".removesuffix("__")
-    found = [_table(model, way) for model, way in ways.items() if model not in {Campaign, Event, *INDEXES}]
+    chosen = [model for model in ways if getattr(model, "part_of_record", True)]
+    found = [_table(model, ways[model]) for model in chosen if model not in {Campaign, Event, *INDEXES}]
     return tuple(_in_order(found))
 
 
