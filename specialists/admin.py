@@ -67,7 +67,7 @@ class CampaignAdmin(ReadOnlyAdmin):
         user = request.user
         if not (isinstance(user, User) and self.has_add_permission(request)):
             return redirect(reverse("admin:trials_campaign_changelist"))
-        form = LaunchForm(request.POST or None)
+        form = LaunchForm(request.POST or None, user=user)
         if request.method == "POST" and form.is_valid():
             try:
                 campaign = launch.launch_campaign(form.chosen(), actor=user.get_username(), user=user)

@@ -100,7 +100,7 @@ def launch_campaign(request: HttpRequest, chosen: LaunchIn) -> tuple[int, dict[s
 
 def _steer(request: HttpRequest, slug: str, verb: str) -> tuple[int, dict[str, Any]]:
     found = access_campaign(request.user, slug)
-    if not may_steer(request.user):
+    if not may_steer(request.user, found):
         raise PermissionDenied(f"{request.user.get_username()} may not steer campaigns")
     try:
         VERBS[verb](found, actor=request.user.get_username())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.contrib.auth.models import User
 
 from evaluators.registry import ENVIRONMENTS
 from specialists.launch import LEVELS, LaunchError, LaunchSettings, validate
@@ -62,11 +63,15 @@ class LaunchForm(forms.Form):
     level = forms.ChoiceField(choices=pairs(LEVELS), initial="L2", help_text="The least isolation that is accepted.")
     usd = forms.FloatField(required=False, help_text="US dollars for language models; empty: as the server is set.")
 
+    def __init__(self, *args: Any, user: User | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._user = user
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         if not self.errors:
             try:
-                validate(self.chosen())
+                validate(self.chosen(), self._user)
             except LaunchError as error:
                 self.add_error(error.field, error.message)
         return cleaned

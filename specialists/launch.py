@@ -23,6 +23,7 @@ from specialists.rosters import Roster, RosterError, check
 from specialists.starts import Start, StartError, start_of
 from specialists.vocab import CATALOGUED, ProposerName
 from specialists.workspace import decode
+from trials.access import visible_campaigns
 from trials.models import Campaign
 from trials.services import campaigns, submissions
 from trials.vocab import CampaignState, Enforcement, KeepRule, LineagePolicy
@@ -71,8 +72,11 @@ class LaunchSettings:
     usd: float | None = None
 
 
-def validate(chosen: LaunchSettings) -> tuple[Environment, Roster, Start]:
-    """Environment, roster and start of valid settings. Raises LaunchError for the first that cannot be used."""
+def validate(chosen: LaunchSettings, user: User | None = None) -> tuple[Environment, Roster, Start]:
+    """Environment, roster and start of valid settings. Raises LaunchError for the first that cannot be used.
+
+    user: may start from campaigns that he sees; None, a command, from any.
+    """
     environment = ENVIRONMENTS.get(chosen.environment)
     _one_of("environment", chosen.environment, ENVIRONMENTS)
     assert environment is not None
@@ -89,7 +93,7 @@ def validate(chosen: LaunchSettings) -> tuple[Environment, Roster, Start]:
     _between("hours", chosen.hours, 0.01, MAX_HOURS)
     _between("no_improvement_hours", chosen.no_improvement_hours, 0.01, MAX_HOURS)
     _between("seed", chosen.seed, 0, 2**31 - 1)
-    start = _start(chosen, environment.spec)
+    start = _start(chosen, environment.spec, user)
     if chosen.proposer in CATALOGUED:
         _in_catalogue(environment.spec, start)
     if chosen.proposer == ProposerName.COMMAND:
@@ -137,9 +141,10 @@ def _believable(keep_rule: str, spec: EnvironmentSpec) -> None:
         raise LaunchError("keep_rule", f"{keep_rule!r} is impossible here, expected {expected}")
 
 
-def _start(chosen: LaunchSettings, spec: EnvironmentSpec) -> Start:
+def _start(chosen: LaunchSettings, spec: EnvironmentSpec, user: User | None) -> Start:
+    among = Campaign.objects.all() if user is None else visible_campaigns(user)
     try:
-        return start_of(chosen.start_from, spec, chosen.profile, reproducible=chosen.reproducible)
+        return start_of(chosen.start_from, spec, chosen.profile, reproducible=chosen.reproducible, among=among)
     except StartError as error:
         raise LaunchError("start_from", str(error)) from error
     except ValueError as error:
@@ -182,7 +187,7 @@ def frozen_spec(spec: EnvironmentSpec, profile: str) -> dict[str, Any]:
 
 def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = None) -> Campaign:
     """Write the campaign, submit the starting recipe as trial 0 and set the loop going. Raises LaunchError."""
-    environment, roster, begun = validate(chosen)
+    environment, roster, begun = validate(chosen, user)
     plan = campaigns.CampaignPlan(
         name=chosen.name or f"{environment.spec.title} {chosen.profile}",
         environment=chosen.environment,

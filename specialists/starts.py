@@ -9,6 +9,7 @@ from typing import Any
 from evaluators import preflight
 from evaluators.contract import EnvironmentSpec
 from trials.models import Campaign, FrontierStep, Trial
+from trials.querysets import CampaignQuerySet
 from trials.services.blobs import get_tree
 from trials.vocab import LIVE_CAMPAIGN_STATES
 
@@ -30,14 +31,15 @@ class Start:
     origin: Mapping[str, Any] = field(default_factory=dict)
 
 
-def start_of(named: str, spec: EnvironmentSpec, profile: str, *, reproducible: bool) -> Start:
+def start_of(named: str, spec: EnvironmentSpec, profile: str, *, reproducible: bool, among: CampaignQuerySet) -> Start:
     """``SLUG`` (its best) or ``SLUG:TRIAL`` (one of its keeps), or with an empty name the environment's own recipe.
 
+    among: campaigns that may be named, because whoever launches may see them.
     Raises StartError, and ValueError for a recipe of the environment that cannot be read.
     """
     if not named:
         return Start(preflight.read_recipe(spec, profile))
-    campaign, trial = _trial(named, spec)
+    campaign, trial = _trial(named, spec, among)
     where = f"trial {trial.number} of {campaign.slug}"
     if reproducible and campaign.state in LIVE_CAMPAIGN_STATES:
         raise StartError(f"{campaign.slug} is still {campaign.state}, expected one that has ended: its record may grow")
@@ -57,11 +59,11 @@ def start_of(named: str, spec: EnvironmentSpec, profile: str, *, reproducible: b
     return Start(files, f"{where.capitalize()}, unchanged.", origin)
 
 
-def _trial(named: str, spec: EnvironmentSpec) -> tuple[Campaign, Trial]:
+def _trial(named: str, spec: EnvironmentSpec, among: CampaignQuerySet) -> tuple[Campaign, Trial]:
     slug, _, number = named.partition(":")
-    campaign = Campaign.objects.select_related("best_trial").filter(slug=slug).first()
+    campaign = among.select_related("best_trial").filter(slug=slug).first()
     if campaign is None or campaign.environment != spec.name:
-        fitting = Campaign.objects.filter(environment=spec.name, best_trial__isnull=False)
+        fitting = among.filter(environment=spec.name, best_trial__isnull=False)
         known = ", ".join(fitting.values_list("slug", flat=True)[:10]) or "none"
         what = "is unknown" if campaign is None else f"is a campaign of {campaign.environment}"
         raise StartError(f"{slug[:80]!r} {what}, expected one of {known}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from specialists import study_views, views
+from specialists import steering_views, study_views, views
 
 app_name = "specialists"
 
@@ -14,6 +14,11 @@ urlpatterns = [
     path("studies/<slug:slug>/head.json", study_views.study_head, name="study-head"),
     path("studies/<slug:slug>/report.json", study_views.study_json, name="study-json"),
     path("studies/<slug:slug>/charts/<slug:name>.json", study_views.study_chart, name="study-chart"),
+    path("launch/", steering_views.launch_page, name="launch"),
+    *(
+        path(f"campaigns/<slug:slug>/{verb}/", steering_views.steer, {"verb": verb}, name=verb)
+        for verb in steering_views.VERBS
+    ),
     path("campaigns/<slug:slug>/sessions/", views.session_list, name="sessions"),
     path("campaigns/<slug:slug>/sessions/<int:number>/", views.session, name="session"),
     path("campaigns/<slug:slug>/sessions/<int:number>/calls/<int:call>.json", views.call_body, name="call"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 
@@ -13,11 +13,15 @@ Viewer = AbstractBaseUser | AnonymousUser
 
 
 def visible_campaigns(user: Viewer) -> CampaignQuerySet:
-    """Campaigns that ``user`` may see: for now all of them for everybody who is logged in. Raises PermissionDenied."""
+    """Campaigns that ``user`` may see: all but those that others restricted. Raises PermissionDenied."""
     if not (user.is_authenticated and user.is_active):
         raise PermissionDenied("log in to see campaigns")
     found: CampaignQuerySet = Campaign.objects.all()
-    return found
+    return found if _has(user, "trials.see_every_campaign") else found.shown_to(user.pk)
+
+
+def _has(user: Viewer, permission: str) -> bool:
+    return bool(user.is_active) and isinstance(user, PermissionsMixin) and user.has_perm(permission)
 
 
 def access_campaign(user: Viewer, slug: str) -> Campaign:
@@ -42,11 +46,17 @@ def access_trial(user: Viewer, slug: str, number: int) -> Trial:
     return found
 
 
-def may_steer(user: Viewer) -> bool:
-    """Whether ``user`` may pause, resume and stop campaigns."""
-    return bool(getattr(user, "is_active", False)) and user.has_perm("trials.change_campaign")  # type: ignore[union-attr]
-
-
 def may_launch(user: Viewer) -> bool:
     """Whether ``user`` may launch campaigns."""
-    return bool(getattr(user, "is_active", False)) and user.has_perm("trials.add_campaign")  # type: ignore[union-attr]
+    return _has(user, "trials.add_campaign")
+
+
+def may_steer(user: Viewer, campaign: Campaign) -> bool:
+    """Whether ``user`` may pause, resume, stop and restrict a campaign: of others, or one that he launched himself."""
+    own = campaign.created_by_id is not None and campaign.created_by_id == user.pk
+    return _has(user, "trials.change_campaign") or (own and may_launch(user))
+
+
+def may_note(user: Viewer) -> bool:
+    """Whether ``user`` may write notes on trials that he sees."""
+    return _has(user, "trials.add_note")

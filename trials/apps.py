@@ -8,4 +8,5 @@ class TrialsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        import_module("trials.services.logins")  # connects its receiver
+        for receivers in ("trials.services.logins", "trials.services.roles"):
+            import_module(receivers)

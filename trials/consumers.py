@@ -20,7 +20,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404
 
 from trials.access import access_campaign
-from trials.live import campaign_head, event_message, group_name
+from trials.live import RECHECK, campaign_head, event_message, group_name
 from trials.models import Event
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,11 @@ class CampaignConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channel
                 await self.wake.wait()
                 self.wake.clear()
                 while self.waiting:
-                    await self._send(self.waiting.popleft())
+                    message = self.waiting.popleft()
+                    if message == RECHECK:
+                        await self._campaign_after(None)
+                    else:
+                        await self._send(message)
                 if self.after is not None:
                     after, self.after = self.after, None
                     for message in await self._campaign_after(after):

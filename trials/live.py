@@ -17,6 +17,9 @@ from trials.standing import why
 
 logger = logging.getLogger(__name__)
 SEND_SECONDS = 2.0
+RECHECK: dict[str, Any] = {"type": "recheck"}
+"""Not for browsers: sockets ask once more whether their user may see the campaign."""
+
 _starting = threading.Lock()
 _loops: dict[int, asyncio.AbstractEventLoop] = {}  # by process: a forked worker needs a thread of its own
 
@@ -87,6 +90,11 @@ def publish_progress(slug: str, number: int, phase: str, progress: float | None)
     """Push how far a running trial is, or why one waits; carries no sequence number: nothing is lost when it is."""
     shown = None if progress is None else round(progress, 3)
     push(group_name(slug), {"type": "progress", "trial": number, "phase": phase, "progress": shown})
+
+
+def publish_restriction(slug: str) -> None:
+    """Let every open tab of a campaign show again that it may look."""
+    push(group_name(slug), RECHECK)
 
 
 def push(group: str, message: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from django.contrib.postgres.search import SearchQuery
 from django.db import connections, models
 from django.db.models import Q, Sum
 
+from trials.people_models import Restriction
 from trials.vocab import (
     HELD_LABELS,
     LIVE_CAMPAIGN_STATES,
@@ -65,6 +66,11 @@ class CampaignQuerySet(models.QuerySet[Any]):
     def live(self) -> Self:
         """Campaigns of this site that still hold slots or will ask for more."""
         return self.filter(state__in=LIVE_CAMPAIGN_STATES, bundle__isnull=True)
+
+    def shown_to(self, user_pk: int) -> Self:
+        """Those that are not restricted, those that the user launched or is a reader of."""
+        others = Restriction.objects.filter(campaign=models.OuterRef("pk")).exclude(readers=user_pk)
+        return self.filter(Q(created_by=user_pk) | ~models.Exists(others))
 
     def locked(self, pk: int) -> Any:
         """The campaign row, locked until the end of the transaction: every numbered write goes through this lock."""

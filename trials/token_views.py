@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from trials.access import may_steer
+from trials.access import may_launch
 from trials.models import ApiToken
 from trials.services.tokens import MOST_DAYS, NAME_LENGTH, TokenError, make_token, revoke_token
 from trials.vocab import Scope
@@ -55,7 +55,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
         "form": form,
         "secret": secret,
         "tokens": ApiToken.objects.filter(user=user)[:SHOWN],
-        "may_steer": may_steer(user),
+        "may_launch": may_launch(user),
     }
     return render(request, "trials/tokens.html", context, status=422 if form.errors else 200)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from trials import bundle_views, report_views, token_views, views
+from trials import bundle_views, people_views, report_views, token_views, views
 from trials.explorer import table_views
 
 app_name = "trials"
@@ -14,6 +14,9 @@ urlpatterns = [
     path("tokens/", token_views.tokens, name="tokens"),
     path("tokens/<int:pk>/revoke/", token_views.revoke, name="token-revoke"),
     path("campaigns/<slug:slug>/", views.campaign, name="campaign"),
+    path("campaigns/<slug:slug>/readers/", people_views.readers, name="readers"),
+    path("campaigns/<slug:slug>/trials/<int:number>/note/", people_views.note, name="note"),
+    path("campaigns/<slug:slug>/trials/<int:number>/star/", people_views.star, name="star"),
     path("campaigns/<slug:slug>/head.json", views.head, name="head"),
     path("campaigns/<slug:slug>/charts/<slug:name>.json", views.chart, name="chart"),
     path("campaigns/<slug:slug>/report/", report_views.report, name="report"),

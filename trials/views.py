@@ -12,11 +12,11 @@ from django.utils import timezone
 from django.views.decorators.http import condition, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from trials import analytics, charts, report, trial_page
-from trials.access import access_campaign, access_trial, visible_campaigns
+from trials import analytics, charts, people_views, report, trial_page
+from trials.access import access_campaign, access_trial, may_steer, visible_campaigns
 from trials.formatting import delta
 from trials.live import campaign_head, trial_row
-from trials.models import Campaign, Event, Trial
+from trials.models import Campaign, Event, Restriction, Trial
 from trials.services.blobs import get_blob
 from trials.vocab import LIVE_CAMPAIGN_STATES, OPEN_TRIAL_STATES, KeepRule
 
@@ -67,6 +67,7 @@ def campaign(request: HttpRequest, slug: str) -> HttpResponse:
     context = _window(found, before)
     if request.headers.get("HX-Request"):
         return render(request, "trials/_rows_page.html", context)
+    steers = may_steer(request.user, found)
     context |= {
         "head": campaign_head(found),
         "elapsed": _elapsed(found),
@@ -74,6 +75,8 @@ def campaign(request: HttpRequest, slug: str) -> HttpResponse:
         "latest": Event.objects.after(found.pk, found.last_seq - 1).first(),
         "open": {row["number"]: row["state"] for row in context["rows"] if row["state"] in OPEN_TRIAL_STATES},
         "frontier_about": _frontier_about(found),
+        "may_steer": steers,
+        "restricted": steers and Restriction.objects.filter(campaign=found).exists(),
         "blank": trial_row(Trial(campaign=found, submitted_at=timezone.now())) | {"number": None, "submitted_at": None},
     }
     return render(request, "trials/campaign.html", context)
@@ -192,7 +195,7 @@ def trial(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """One trial: what was proposed, what was measured, what the agent saw. htmx asks for the record alone."""
     found = access_trial(request.user, slug, number)
     name = "trials/_trial_record.html" if request.headers.get("HX-Request") else "trials/trial.html"
-    return render(request, name, trial_page.context(found))
+    return render(request, name, trial_page.context(found) | people_views.around(found, request.user))
 
 
 @require_safe

@@ -157,6 +157,7 @@ class SiteEventKind(StrEnum):
     STUDY_LAUNCHED = "study_launched"
     STUDY_CAMPAIGN = "study_campaign"
     STUDY_STATE = "study_state"
+    VISIBILITY_CHANGED = "visibility_changed"
     TOKEN_MADE = "token_made"  # noqa: S105 - a kind of event
     TOKEN_REVOKED = "token_revoked"  # noqa: S105
 

@@ -37,6 +37,7 @@ function showHead(head) {
   const badge = document.querySelector("[data-state-badge] .badge");
   badge.dataset.name = head.state;
   badge.textContent = format.words(head.state);
+  document.querySelector("[data-actions]")?.setAttribute("data-state", head.state);
 }
 
 function showLatest(event) {

@@ -233,8 +233,8 @@ def test_steering_wants_scope_and_permission(reader: User, boss: User, campaign:
     assert "toy" in program.post("campaigns/toy-search/pause", status=409)["detail"].lower()
     assert program.post("campaigns/toy-search/stop")["state_reason"] == "stopped by boss"
     assert Campaign.objects.get().state == CampaignState.STOPPED
-    reader.user_permissions.add(Permission.objects.get(codename="change_campaign"))
-    assert Program(User.objects.get(pk=reader.pk)).get("me")["may_steer"] is True
+    reader.user_permissions.add(Permission.objects.get(codename="add_campaign"))
+    assert Program(User.objects.get(pk=reader.pk)).get("me")["may_launch"] is True
 
 
 def test_a_campaign_is_launched(boss: User, reader: User) -> None:

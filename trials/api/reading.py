@@ -9,7 +9,7 @@ from django.http import Http404, HttpRequest
 from ninja import Query, Router
 
 from trials import analytics
-from trials.access import access_campaign, access_trial, may_steer, visible_campaigns
+from trials.access import access_campaign, access_trial, may_launch, visible_campaigns
 from trials.api import schemas
 from trials.live import trial_row
 from trials.models import ApiToken, Campaign, Event, Measurement, Trial
@@ -45,7 +45,7 @@ def me(request: HttpRequest) -> dict[str, Any]:
         "token": token.name,
         "scopes": token.scopes,
         "expires_at": token.expires_at,
-        "may_steer": may_steer(token.user),
+        "may_launch": may_launch(token.user),
     }
 
 

@@ -45,7 +45,7 @@ class Me(Schema):
     token: str
     scopes: list[str]
     expires_at: datetime | None
-    may_steer: bool
+    may_launch: bool
 
 
 class CampaignOut(Schema):
