@@ -16,6 +16,7 @@ PAGES: list[tuple[str, str, tuple[str, ...]]] = [
     ("trials:trials", "Trials", ("trials:trial",)),
     ("specialists:sessions", "Sessions", ("specialists:session",)),
     ("trials:report", "Report", ()),
+    ("trials:audit", "Audit", ()),
 ]
 #: What a released run of another system has no record of.
 NOT_RELEASED = frozenset({"specialists:sessions"})
