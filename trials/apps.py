@@ -8,5 +8,5 @@ class TrialsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        for receivers in ("trials.services.logins", "trials.services.roles"):
+        for receivers in ("trials.services.logins", "trials.services.roles", "trials.services.upkeep"):
             import_module(receivers)

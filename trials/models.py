@@ -32,6 +32,7 @@ from trials.sketch import FAILURE_LENGTH
 from trials.standing_models import Confirmation as Confirmation  # noqa: PLC0414
 from trials.standing_models import FrontierStep as FrontierStep  # noqa: PLC0414
 from trials.standing_models import Rollup as Rollup  # noqa: PLC0414
+from trials.tally_models import Tally  # noqa: F401 - models of this app
 from trials.token_models import ApiToken as ApiToken  # noqa: PLC0414 - a model of this app
 from trials.vocab import (
     UNCOUNTED_LABELS,

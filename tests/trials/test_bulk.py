@@ -21,6 +21,7 @@ from trials.models import Blob, Campaign, Evaluation, Event, FrontierStep, Measu
 from trials.services import bulk, events, leases, outcomes, submissions
 from trials.services.blobs import get_tree
 from trials.services.reports import current_report
+from trials.services.tallies import MADE
 from trials.vocab import UNCOUNTED_LABELS, Direction, Label
 
 pytestmark = pytest.mark.django_db
@@ -119,6 +120,7 @@ def record_of(campaign: Campaign) -> dict[str, list[Any]]:
         "events": rows(Event, campaign, "seq"),
         "rollups": sorted(map(str, rows(Rollup, campaign, "hour"))),
         "frontier": rows(FrontierStep, campaign, "number"),
+        **{model.__name__: sorted(map(str, rows(model, campaign, "pk"))) for model in MADE},
         "keys": sorted(HypothesisKey.objects.filter(campaign=campaign).values_list("key", "number")),
     }
 

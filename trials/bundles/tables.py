@@ -22,6 +22,16 @@ from trials.hypotheses import HypothesisKey
 from trials.models import Blob, Campaign, Event, FrontierStep, Measurement, Trial
 from trials.report_models import CampaignReport
 from trials.search_models import TrialWords
+from trials.tally_models import (
+    FrontPoint,
+    Miss,
+    MissTally,
+    ParentTally,
+    ReasonTally,
+    ScoreColumn,
+    Tally,
+    TallyScale,
+)
 
 CHUNK = 1_000
 DEEPEST = 4  # steps from a row to its campaign
@@ -30,7 +40,12 @@ JSON_TEXT = {(Event, "body"), (Measurement, "body")}
 #: Columns that the bundle does not need: what an import finds again.
 DERIVED = {(Measurement, "evaluation"), (Event, "redaction"), (Event, "salt")}
 #: Search indexes, which an import builds anew, and what can be computed again.
-INDEXES: frozenset[type[models.Model]] = frozenset({HypothesisKey, TrialWords, CampaignReport})
+INDEXES: frozenset[type[models.Model]] = frozenset(
+    {
+        HypothesisKey, TrialWords, CampaignReport, FrontPoint, Miss, MissTally, ParentTally, ReasonTally, ScoreColumn,
+        Tally, TallyScale,
+    }
+)  # fmt: skip
 MEMBERS: dict[type[models.Model], str] = {FrontierStep: "frontier"}
 Model = type[models.Model]
 

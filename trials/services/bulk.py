@@ -21,7 +21,7 @@ from trials import ancestry, sketch, synthetic
 from trials.canonical import dumps, sha256_bytes
 from trials.models import Blob, Campaign, Evaluation, Measurement, Rollup, Trial
 from trials.search_models import TrialWords
-from trials.services import leases, outcomes, submissions
+from trials.services import leases, outcomes, submissions, tallies
 from trials.services.blobs import compressed, tree_manifest
 from trials.services.events import next_link, note_head
 from trials.services.verdicts import JUDGE, Verdict
@@ -287,6 +287,7 @@ class _Wave:
             _copy("trials_hypothesiskey", KEY, self.rows["key"])
             sums = ", ".join(f"{name} = EXCLUDED.{name}" for name in ("trials", *SECONDS))
             _copy_new("trials_rollup", CELL, self.cells, f"(campaign_id, hour, role, label) DO UPDATE SET {sums}")
+            tallies.count_all(campaign, min(trial.number for trial in self.trials))
             Campaign.objects.filter(pk=campaign.pk).update(**self.counters)
             note_head(campaign, self.counters["last_seq"], self.counters["head_sha256"])
         return self.size

@@ -21,6 +21,7 @@ from trials.bundles.redaction import NO_BLOB
 from trials.bundles.tables import CAMPAIGN_OMITS, JSON_TEXT, Column, Model, Table, key_of, tables
 from trials.canonical import dumps
 from trials.models import Blob, Campaign, Evaluation, Event, Measurement, Trial
+from trials.services import tallies
 from trials.services.events import append_site_event
 from trials.services.submissions import index_hypotheses
 from trials.vocab import SiteEventKind
@@ -101,6 +102,7 @@ class _Import:
         if self.row["best_trial"] is not None:
             campaign.best_trial = Trial.objects.get(campaign=campaign, number=self.row["best_trial"])
             campaign.save(update_fields=["best_trial"])
+        tallies.count_all(campaign, 0)
         events = self._events(campaign)
         payload = {
             "campaign": campaign.slug,

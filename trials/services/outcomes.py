@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from trials import confirm, keep, sketch
 from trials.models import Campaign, Evaluation, Measurement, Trial
-from trials.services import calibrations, confirmations, standings
+from trials.services import calibrations, confirmations, standings, tallies
 from trials.services.events import append_event
 from trials.services.verdicts import JUDGE, Verdict
 from trials.vocab import (
@@ -166,6 +166,7 @@ def _count(campaign: Campaign, trial: Trial, label: Label, now: datetime) -> Non
         campaign.last_recorded_at = now
     standings.note_abort(campaign, label)
     standings.count(campaign, trial, label)
+    tallies.count(campaign, trial)
 
 
 def finished_payload(trial: Trial, measurement: Measurement) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from django.db.models import F
 
 from trials.models import Campaign, Evaluation, FrontierStep, Rollup, Trial
+from trials.services import tallies
 from trials.services.events import append_event
 from trials.vocab import CampaignState, EventKind, Label
 
@@ -32,6 +33,7 @@ def count(campaign: Campaign, trial: Trial, label: Label, times: int = 1) -> Non
 def settle(campaign: Campaign, trial: Trial, standing: Label) -> None:
     """A provisional trial stands as ``keep`` or ``discard`` from now on."""
     count(campaign, trial, Label.PROVISIONAL, -1)
+    tallies.settle(campaign, trial, standing)
     Trial.objects.filter(pk=trial.pk).update(standing=standing)
     trial.standing = standing
     count(campaign, trial, standing)

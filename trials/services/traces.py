@@ -14,6 +14,7 @@ from trials import ancestry, sketch
 from trials.canonical import sha256_of
 from trials.chain import BOUND, row_sha256
 from trials.models import Campaign, FrontierStep, Rollup, Trial
+from trials.services import tallies
 from trials.services.blobs import put_blob, put_tree
 from trials.services.campaigns import under_free_slug
 from trials.services.events import append_event, append_imported, append_site_event
@@ -67,6 +68,7 @@ def _write(trace: Trace, name: str, slug: str, lineage: str, say: Callable[[str]
     campaign.save()
     told = {"campaign": slug, "seq": campaign.last_seq, "head": campaign.head_sha256, "trials": len(trace.rows) - 1}
     append_site_event(SiteEventKind.IMPORTED, ACTOR, told)
+    tallies.count_all(campaign, 0)
     return campaign
 
 

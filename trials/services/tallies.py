@@ -1,0 +1,285 @@
+"""Keeps the sums that pages read: inside the transaction that records an outcome, or anew from all trials."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import F, Sum
+
+from trials import tallies
+from trials.models import Campaign, Trial
+from trials.tallies import ALL_ROLES, WHOLE, Fact, Point
+from trials.tally_models import (
+    FrontPoint,
+    Miss,
+    MissTally,
+    ParentTally,
+    ReasonTally,
+    ScoreColumn,
+    Tally,
+    TallyScale,
+)
+from trials.vocab import Direction, Label
+
+BATCH = 5_000
+MS = tuple(f"{name}_ms" for name in tallies.SECONDS)
+FIELDS = (
+    "pk", "number", "role", "parent__role", "label", "standing", "failure", "score", "artifact_bytes", "numbers",
+    "finished_at", "queue_seconds", "run_seconds", "eval_seconds", "log_seconds",
+)  # fmt: skip
+MADE = (FrontPoint, ParentTally, MissTally, Miss, ReasonTally, ScoreColumn, Tally, TallyScale)
+
+
+def count(campaign: Campaign, trial: Trial) -> None:
+    """Add one finished trial. The caller holds the campaign's lock."""
+    parent = None if trial.parent is None else trial.parent.role
+    row = [getattr(trial, name) for name in FIELDS if name != "parent__role"]
+    _add(campaign, [_fact(campaign, [*row[:3], parent, *row[3:]])])
+
+
+def settle(campaign: Campaign, trial: Trial, standing: Label) -> None:
+    """A provisional trial counts as ``standing`` from now on."""
+    parent = None if trial.parent is None else trial.parent.role
+    row = [getattr(trial, name) for name in FIELDS if name != "parent__role"]
+    before = replace(_fact(campaign, [*row[:3], parent, *row[3:]]), standing=str(Label.PROVISIONAL))
+    after = replace(before, standing=str(standing))
+    scale = TallyScale.objects.get(campaign=campaign)
+    _add_tallies(campaign, scale, [before], -1)
+    Tally.objects.filter(campaign=campaign, trials=0).delete()
+    _add_tallies(campaign, scale, [after], 1)
+    if standing is Label.KEEP:
+        ParentTally.objects.filter(campaign=campaign, role=trial.role, parent_role=parent or "").update(
+            keeps=F("keeps") + 1
+        )
+
+
+def count_all(campaign: Campaign, numbers_from: int, say: Callable[[int], None] = lambda done: None) -> None:
+    """Add every finished trial from a number on: for writers that write many at once, under the campaign's lock."""
+    done = 0
+    for facts in _batches(campaign, numbers_from):
+        _add(campaign, facts)
+        done += len(facts)
+        say(done)
+
+
+@transaction.atomic
+def rebuild(campaign_id: int, say: Callable[[int], None] = lambda done: None) -> None:
+    """Make the sums of a campaign anew from its trials."""
+    campaign: Campaign = Campaign.objects.locked(campaign_id)
+    for model in MADE:
+        model._default_manager.filter(campaign=campaign).delete()
+    count_all(campaign, 0, say)
+
+
+def missing() -> list[Campaign]:
+    """Campaigns with finished trials whose sums were never made."""
+    found = Campaign.objects.filter(tally_scale__isnull=True, recorded_number__gte=0)
+    return list(found.order_by("pk"))
+
+
+def _batches(campaign: Campaign, numbers_from: int) -> Iterator[list[Fact]]:
+    rows = Trial.objects.of(campaign.pk).finished().order_by("number").values_list(*FIELDS)
+    while batch := list(rows.filter(number__gte=numbers_from)[:BATCH]):
+        yield [_fact(campaign, row) for row in batch]
+        numbers_from = batch[-1][1] + 1
+
+
+def _fact(campaign: Campaign, row: Sequence[Any]) -> Fact:
+    *told, finished_at, queue, run, evaluated, log = row
+    pk, number, role, parent_role, label, standing, failure, score, size, numbers = told
+    ms = [round(1000 * (value or 0.0)) for value in (queue, run, evaluated, log)]
+    at = (finished_at - campaign.created_at).total_seconds()
+    return Fact(pk, number, role, parent_role, label, standing, failure, score, size, numbers, at, ms)
+
+
+def _add(campaign: Campaign, facts: Sequence[Fact]) -> None:
+    """Every sum, of trials that are counted for the first time."""
+    scale = _scale(campaign, facts)
+    _add_tallies(campaign, scale, facts, 1)
+    _add_scores(campaign, scale, [fact for fact in facts if fact.is_ranked])
+    _add_reasons(campaign, [fact for fact in facts if fact.failure])
+    _add_parents(campaign, [fact for fact in facts if fact.label != Label.BASELINE])
+    _add_fronts(campaign, [fact for fact in facts if fact.is_ranked])
+
+
+def _scale(campaign: Campaign, facts: Sequence[Fact]) -> TallyScale:
+    """Wide enough for these trials; what is there is merged where it grows."""
+    scale, _ = TallyScale.objects.get_or_create(campaign=campaign)
+    time = max(scale.time_power, tallies.power_for(max(tallies.stretch(fact.at) for fact in facts)))
+    trial = max(scale.trial_power, tallies.power_for(max(fact.number for fact in facts)))
+    first = next((fact.score for fact in facts if fact.is_ranked), None)
+    fresh = scale.origin is None and first is not None
+    if (time, trial) == (scale.time_power, scale.trial_power) and not fresh:
+        return scale
+    if time > scale.time_power:
+        _widen_tallies(campaign, 2 ** (time - scale.time_power))
+        _widen_scores(campaign, "time", 2 ** (time - scale.time_power))
+    if trial > scale.trial_power:
+        _widen_scores(campaign, "trial", 2 ** (trial - scale.trial_power))
+    scale.time_power, scale.trial_power = time, trial
+    if fresh and first is not None:
+        scale.origin, scale.unit = first, tallies.unit_of(first)
+    scale.save()
+    return scale
+
+
+def _widen_tallies(campaign: Campaign, times: int) -> None:
+    rows = Tally.objects.filter(campaign=campaign, bin__gte=0)
+    merged = list(
+        rows.values("role", "label", wide=F("bin") / times)
+        .annotate(**{f"sum_{name}": Sum(name) for name in ("trials", *MS)})
+        .order_by()
+    )
+    rows.delete()
+    Tally.objects.bulk_create(
+        Tally(
+            campaign=campaign, role=row["role"], label=row["label"], bin=row["wide"],
+            **{name: row[f"sum_{name}"] for name in ("trials", *MS)},
+        )
+        for row in merged
+    )  # fmt: skip
+
+
+def _widen_scores(campaign: Campaign, axis: str, times: int) -> None:
+    rows = ScoreColumn.objects.filter(campaign=campaign, axis=axis)
+    merged: dict[int, Counter[str]] = defaultdict(Counter)
+    for at, counts in rows.values_list("bin", "counts"):
+        merged[at // times].update(counts)
+    rows.delete()
+    ScoreColumn.objects.bulk_create(
+        ScoreColumn(campaign=campaign, axis=axis, bin=at, counts=dict(counts)) for at, counts in merged.items()
+    )
+
+
+def _add_tallies(campaign: Campaign, scale: TallyScale, facts: Iterable[Fact], times: int) -> None:
+    cells: dict[tuple[str, int, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
+    for fact in facts:
+        at = tallies.stretch(fact.at) >> scale.time_power
+        for key in ((ALL_ROLES, at), (fact.role, at), (fact.role, WHOLE)):
+            cell = cells[(*key, fact.standing)]
+            for place, value in enumerate((1, *fact.ms)):
+                cell[place] += times * value
+    rows = [(*key, *values) for key, values in cells.items()]
+    _upsert("trials_tally", campaign, ("role", "bin", "label"), ("trials", *MS), rows)
+
+
+def _add_scores(campaign: Campaign, scale: TallyScale, facts: Iterable[Fact]) -> None:
+    added: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
+    for fact in facts:
+        if fact.score is None or scale.origin is None or scale.unit is None:
+            continue
+        level = str(tallies.level_of(fact.score, scale.origin, scale.unit))
+        added["trial", fact.number >> scale.trial_power][level] += 1
+        added["time", tallies.stretch(fact.at) >> scale.time_power][level] += 1
+    if not added:
+        return
+    bins = {at for _, at in added}
+    there = ScoreColumn.objects.filter(campaign=campaign, bin__in=bins).values_list("axis", "bin", "counts")
+    for axis, at, counts in there:
+        if (axis, at) in added:
+            added[axis, at].update(counts)
+    ScoreColumn.objects.bulk_create(
+        (
+            ScoreColumn(campaign=campaign, axis=axis, bin=at, counts=dict(counts))
+            for (axis, at), counts in added.items()
+        ),
+        update_conflicts=True,
+        unique_fields=["campaign", "axis", "bin"],
+        update_fields=["counts"],
+    )
+
+
+def _add_reasons(campaign: Campaign, facts: Sequence[Fact]) -> None:
+    if not facts:
+        return
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for fact in facts:
+        kind = kinds.setdefault((fact.label, fact.failure), [0, 0])
+        kind[0] += 1
+        kind[1] = max(kind[1], fact.number)
+    ReasonTally.objects.bulk_create(
+        [ReasonTally(campaign=campaign, label=label, failure=key, trials=0, newest=0) for label, key in kinds],
+        ignore_conflicts=True,
+    )
+    held = ReasonTally.objects.filter(campaign=campaign, failure__in=[key for _, key in kinds])
+    rows = list(held)
+    for row in rows:
+        trials, newest = kinds.get((row.label, row.failure), (0, 0))
+        row.trials, row.newest = row.trials + trials, max(row.newest, newest)
+    ReasonTally.objects.bulk_update(rows, ["trials", "newest"])
+    _add_misses(campaign, facts)
+
+
+def _add_misses(campaign: Campaign, facts: Iterable[Fact]) -> None:
+    limits = campaign.spec.get("profile", {}).get("limits", {})
+    margins = [(fact, tallies.margin_of(fact.label, fact.numbers, fact.artifact_bytes, limits)) for fact in facts]
+    found = [(fact, margin) for fact, margin in margins if margin is not None]
+    Miss.objects.bulk_create(
+        Miss(
+            trial_id=fact.pk, campaign=campaign, label=fact.label, number=fact.number, unit=margin.unit,
+            over=margin.over, share=margin.share,
+        )
+        for fact, margin in found
+    )  # fmt: skip
+    levels = Counter((fact.label, tallies.miss_level(margin.share)) for fact, margin in found)
+    rows = [(*key, trials) for key, trials in levels.items()]
+    _upsert("trials_misstally", campaign, ("label", "level"), ("trials",), rows)
+
+
+def _add_parents(campaign: Campaign, facts: Iterable[Fact]) -> None:
+    pairs: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for fact in facts:
+        if fact.label == Label.HARNESS_ABORT:
+            continue
+        pair = pairs[fact.role, fact.parent_role or ""]
+        pair[0] += 1
+        pair[1] += fact.standing == Label.KEEP
+    rows = [(*key, *values) for key, values in pairs.items()]
+    _upsert("trials_parenttally", campaign, ("role", "parent_role"), ("trials", "keeps"), rows)
+
+
+def _add_fronts(campaign: Campaign, facts: Sequence[Fact]) -> None:
+    if not facts:
+        return
+    direction = Direction(campaign.direction)
+    held: dict[str, list[Point]] = {axis: [] for axis in tallies.AXES}
+    rows = FrontPoint.objects.filter(campaign=campaign).values_list("axis", "x", "score", "number", "trial_id")
+    for axis, at, score, number, pk in rows:
+        held[axis].append(Point(at, score, number, pk))
+    for axis, before in held.items():
+        fresh = [
+            Point(x, fact.score, fact.number, fact.pk)
+            for fact in facts
+            if fact.score is not None and (x := tallies.x_of(fact, axis)) is not None
+        ]
+        after = tallies.front([*before, *fresh], direction)
+        gone, new = set(before) - set(after), set(after) - set(before)
+        if gone:
+            FrontPoint.objects.filter(campaign=campaign, axis=axis, number__in=[one.number for one in gone]).delete()
+        FrontPoint.objects.bulk_create(
+            FrontPoint(
+                campaign=campaign, axis=axis, trial_id=one.pk, number=one.number, x=one.x, score=one.score
+            )
+            for one in sorted(new, key=lambda one: one.number)
+        )  # fmt: skip
+
+
+def _upsert(
+    table: str, campaign: Campaign, keys: Sequence[str], sums: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Add to the named sums of each cell, which is made where it is not there."""
+    if not rows:
+        return
+    names = ", ".join(("campaign_id", *keys, *sums))
+    line = f"({', '.join(['%s'] * (1 + len(keys) + len(sums)))})"
+    added = ", ".join(f"{name} = {table}.{name} + EXCLUDED.{name}" for name in sums)
+    statement = (
+        f"INSERT INTO {table} ({names}) VALUES {', '.join([line] * len(rows))} "  # noqa: S608 - own names
+        f"ON CONFLICT (campaign_id, {', '.join(keys)}) DO UPDATE SET {added}"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [value for row in rows for value in (campaign.pk, *row)])
