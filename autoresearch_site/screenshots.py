@@ -26,7 +26,7 @@ from trials.templatetags.campaign_nav import NOT_RELEASED, PAGES
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 START_SECONDS, WAIT_MS = 60.0, 60_000
-TALLEST, MOST_STUDIES = 4_000, 3
+TALLEST, MOST_STUDIES = 3_200, 3
 #: Whether a page is as it stays: every chart in sight is drawn or says that it has nothing to draw.
 SETTLED = """() => [...document.querySelectorAll('[data-chart] .plot')]
   .filter((plot) => plot.getBoundingClientRect().top < innerHeight)

@@ -1,27 +1,28 @@
 """The numbers behind pages, charts and the report: plain values from rollups, frontier steps and bounded queries.
 
-Nothing here costs more when a campaign has more trials: rollups grow with hours, frontier steps with improvements, and
-single trials are read as a sample of fixed size.
+Nothing here costs more when a campaign has more trials: sums stand in bounded tables (trials.tally_models), of frontier
+steps the newest are read, of single trials a sample of fixed size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from django.db.models import F, Window
 from django.db.models.functions import Left, RowNumber
 
 from trials.formatting import waiting
-from trials.models import Campaign, Evaluation, FrontierStep, Rollup, Trial
+from trials.models import Campaign, Evaluation, FrontierStep, Trial
+from trials.tallies import ALL_ROLES, STRETCH_SECONDS, WHOLE
+from trials.tally_models import Tally, TallyScale
 from trials.vocab import UNCOUNTED_LABELS, EvaluationState, Label, Purpose
 
 MAX_POINTS = 1500
 NEWEST_POINTS = 300
 MAX_STEPS = 1000
-MAX_BINS = 168
 HOVER_POINTS = 600
 HOVER_LENGTH = 96
 SPARK_STEPS = 48
@@ -39,13 +40,19 @@ class LabelCount:
 
 @dataclass(frozen=True)
 class RoleProfile:
-    """One role's finished trials. ``trials`` leaves out infrastructure failures, ``labels`` holds all."""
+    """One role's finished trials. ``trials`` leaves out infrastructure failures, ``labels`` and ``seconds`` (of run and
+    eval) hold all, by label."""
 
     role: str
     trials: int
     keeps: int
     labels: Mapping[str, int]
-    machine_seconds: float
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def machine_seconds(self) -> float:
+        """Seconds of run and eval."""
+        return sum(self.seconds.values())
 
     @property
     def keep_rate(self) -> float | None:
@@ -66,8 +73,8 @@ class Step:
 class Bin:
     """Finished trials in [hour, hour + width) since launch, and the sums of their seconds by phase."""
 
-    hour: int
-    width: int
+    hour: float
+    width: float
     trials: int
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -96,30 +103,37 @@ class Points:
 
 def labels(campaign: Campaign) -> list[LabelCount]:
     """Finished trials but the baseline by label, most frequent first; labels that never came up are left out."""
-    counts = {row["label"]: row["trials"] for row in Rollup.objects.counts(campaign.pk, "label")}
+    counts = Counter[str]()
+    for cell in whole_cells(campaign):
+        counts[cell.label] += cell.trials
     counts.pop(Label.BASELINE, None)
-    total = sum(counts.values())
+    total = counts.total()
     order = sorted(counts, key=lambda label: (-counts[label], label))
     return [LabelCount(label, counts[label], counts[label] / total) for label in order]
 
 
+def whole_cells(campaign: Campaign) -> list[Tally]:
+    """Sums over the whole search by role and label: as many rows as there are such pairs."""
+    return list(Tally.objects.filter(campaign=campaign, bin=WHOLE).order_by("role", "label"))
+
+
 def roles(campaign: Campaign) -> list[RoleProfile]:
     """One profile per role of the roster, in its order, then roles outside of it; the baseline belongs to nobody."""
-    cells: dict[str, dict[str, dict[str, Any]]] = {str(role["name"]): {} for role in campaign.roles}
-    for row in Rollup.objects.counts(campaign.pk, "role", "label"):
-        if row["label"] != Label.BASELINE:
-            cells.setdefault(row["role"], {})[row["label"]] = row
+    cells: dict[str, dict[str, Tally]] = {str(role["name"]): {} for role in campaign.roles}
+    for cell in whole_cells(campaign):
+        if cell.label != Label.BASELINE:
+            cells.setdefault(cell.role, {})[cell.label] = cell
     return [_profile(role, rows) for role, rows in cells.items()]
 
 
-def _profile(role: str, rows: Mapping[str, Mapping[str, Any]]) -> RoleProfile:
-    counts = {label: int(row["trials"]) for label, row in rows.items()}
+def _profile(role: str, rows: Mapping[str, Tally]) -> RoleProfile:
+    counts = {label: row.trials for label, row in rows.items()}
     return RoleProfile(
         role=role,
         trials=sum(count for label, count in counts.items() if label not in UNCOUNTED_LABELS),
         keeps=counts.get(Label.KEEP, 0),
         labels=counts,
-        machine_seconds=sum(float(row["run_seconds"] + row["eval_seconds"]) for row in rows.values()),
+        seconds={label: (row.run_ms + row.eval_ms) / 1000.0 for label, row in rows.items()},
     )
 
 
@@ -135,22 +149,24 @@ def _hours(campaign: Campaign, at: datetime) -> float:
     return (at - campaign.created_at).total_seconds() / 3600
 
 
-def throughput(campaign: Campaign) -> list[Bin]:
-    """Finished trials per hour since launch, empty hours included; neighbours are merged beyond MAX_BINS."""
-    rows = Rollup.objects.counts(campaign.pk, "hour")
-    if not rows:
-        return []
-    width = -(-(rows[-1]["hour"] + 1) // MAX_BINS)
-    found: dict[int, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row["hour"] // width, []).append(row)
-    return [_bin(index * width, width, found.get(index, [])) for index in range(rows[-1]["hour"] // width + 1)]
+def stretch_hours(campaign: Campaign) -> float:
+    """How many hours a stretch of time has."""
+    scale = TallyScale.objects.filter(campaign=campaign).first()
+    return STRETCH_SECONDS * 2.0 ** (scale.time_power if scale else 0) / 3600
 
 
-def _bin(hour: int, width: int, rows: Iterable[Mapping[str, Any]]) -> Bin:
-    kept = list(rows)
-    sums = {phase: float(sum(row[f"{phase}_seconds"] for row in kept)) for phase in SECONDS}
-    return Bin(hour, width, sum(row["trials"] for row in kept), sums)
+def throughput(campaign: Campaign, role: str = ALL_ROLES) -> list[Bin]:
+    """Finished trials by stretch of time since launch, quiet ones included; of one role, or of all."""
+    found: dict[int, list[Tally]] = defaultdict(list)
+    for cell in Tally.objects.filter(campaign=campaign, role=role, bin__gte=0):
+        found[cell.bin].append(cell)
+    width = stretch_hours(campaign) if found else 0.0
+    return [_bin(at * width, width, found.get(at, [])) for at in range(max(found, default=-1) + 1)]
+
+
+def _bin(hour: float, width: float, cells: Sequence[Tally]) -> Bin:
+    sums = {phase: sum(getattr(cell, f"{phase}_ms") for cell in cells) / 1000.0 for phase in SECONDS}
+    return Bin(hour, width, sum(cell.trials for cell in cells), sums)
 
 
 def points(campaign: Campaign) -> Points:

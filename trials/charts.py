@@ -35,6 +35,7 @@ PATTERNS = {
 PHASE_COLOURS = {phase: f"var(--phase-{phase})" for phase in SECONDS}
 TRIAL_HOVER = "<b>trial %{customdata[0]}</b> · %{customdata[1]}<br>%{y:.5f}<br>%{customdata[2]}<extra></extra>"
 TEXT_LINE = 48
+AXES = ("xaxis", "yaxis", "yaxis2", "yaxis3")
 QUANTILE = 0.85
 FEW = 12
 SLOTS = 6
@@ -65,7 +66,7 @@ def figure_of(traces: Sequence[Any], **layout: Any) -> Figure:
         "gridcolor": "var(--line)", "zeroline": False, "linecolor": "var(--line-strong)", "automargin": True,
         "tickfont": {"size": 11},
     }  # fmt: skip
-    axes = {name: axis | layout.pop(name, {}) for name in ("xaxis", "yaxis", "xaxis2", "yaxis2") if name in layout}
+    axes = {name: axis | layout.pop(name, {}) for name in AXES if name in layout}
     figure = go.Figure(data=list(traces), layout=go.Layout(**axes, **layout))
     figure.update_layout(
         paper_bgcolor="rgba(0,0,0,0)",
@@ -120,7 +121,7 @@ def frontier(points: Points, steps: Sequence[Step], last_number: int, direction:
         [best, *traces],
         xaxis={"title": {"text": "trial", "font": {"size": 11}}, "rangemode": "tozero"} | whole_ticks(last_number),
         yaxis={"tickformat": ".5~g"} | ({} if low is None else {"range": [low, high]}),
-        annotations=[_corner(note)] if note else [],
+        annotations=[corner(note)] if note else [],
         hovermode="closest",
     )
 
@@ -135,7 +136,7 @@ def _slots(bars: int) -> dict[str, Any]:
     return {"showgrid": False, "fixedrange": True, "range": [bars - max(bars, SLOTS) - 0.5, bars - 0.5]}
 
 
-def _corner(note: str) -> dict[str, Any]:
+def corner(note: str) -> dict[str, Any]:
     return {
         "text": note, "xref": "paper", "yref": "paper", "x": 1, "y": 1, "xanchor": "right", "yanchor": "top",
         "showarrow": False, "font": {"size": 11, "color": "var(--ink-soft)"},
@@ -230,7 +231,7 @@ def throughput(bins: Sequence[Bin]) -> Figure:
         marker={"color": "var(--ink-soft)", "line": {"width": 1, "color": "var(--raised)"}},
         yaxis="y2",
         showlegend=False,
-        hovertemplate="hour %{x}: %{y} trials per hour<extra></extra>",
+        hovertemplate="hour %{x:.2f}: %{y:.1f} trials per hour<extra></extra>",
     )
     split = [
         go.Bar(
@@ -238,7 +239,7 @@ def throughput(bins: Sequence[Bin]) -> Figure:
             y=[row.mean_seconds(phase) for row in bins],
             name=phase,
             marker={"color": PHASE_COLOURS[phase], "line": {"width": 1, "color": "var(--raised)"}},
-            hovertemplate=f"hour %{{x}}: {phase} %{{y:.1f}} s per trial<extra></extra>",
+            hovertemplate=f"hour %{{x:.2f}}: {phase} %{{y:.1f}} s per trial<extra></extra>",
         )
         for phase in SECONDS
     ]
@@ -302,7 +303,10 @@ def roles_table(profiles: Sequence[RoleProfile]) -> dict[str, Any]:
 
 
 def throughput_table(bins: Sequence[Bin]) -> dict[str, Any]:
-    rows = [(row.hour, row.trials, *(seconds(row.mean_seconds(phase)) for phase in SECONDS)) for row in reversed(bins)]
+    rows = [
+        (f"{row.hour:.2f}", row.trials, *(seconds(row.mean_seconds(phase)) for phase in SECONDS))
+        for row in reversed(bins)
+    ]
     return table(("hour", "trials", *(f"{phase} s" for phase in SECONDS)), rows)
 
 

@@ -52,6 +52,15 @@ def part(value: float | None) -> str:
     return NOTHING if value is None else fixed(value * 100, 1) + " %"
 
 
+def margin(value: float | None) -> str:
+    """A share of a limit, to two figures: 0.00812 -> "0.81 %"; what is smaller than 0.01 % is said to be."""
+    if value is None:
+        return NOTHING
+    if value < 0.0001:
+        return "under 0.01 %"
+    return fixed(value * 100, 0 if value >= 0.1 else 1 if value >= 0.01 else 2) + " %"
+
+
 def seconds(value: float | None) -> str:
     """Seconds with one decimal; the unit stands in the heading."""
     return NOTHING if value is None else fixed(value, 1)

@@ -270,7 +270,10 @@ class Search:
         if made.label == Label.SIZE_BLOCKED:
             return f"{number:,} bytes over", {"bytes_over": number}
         if made.label in (Label.TRAIN_BUDGET_OVERRUN, Label.EVAL_BUDGET_OVERRUN):
-            return f"{units + number:,} units of {units:,}, {number:,} over", {"units": units, "units_over": number}
+            return f"{units + number:,} units of {units:,}, {number:,} over", {
+                "units": units + number,
+                "units_over": number,
+            }
         if made.label == Label.RULE_VIOLATION:
             return "a guard saw an open socket", {}
         return ("worker synthetic stopped answering", {}) if made.label == Label.HARNESS_ABORT else ("", {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from trials import bundle_views, people_views, report_views, token_views, views
-from trials.explorer import table_views
+from trials.explorer import pages, table_views
 
 app_name = "trials"
 
@@ -19,6 +19,11 @@ urlpatterns = [
     path("campaigns/<slug:slug>/trials/<int:number>/star/", people_views.star, name="star"),
     path("campaigns/<slug:slug>/head.json", views.head, name="head"),
     path("campaigns/<slug:slug>/charts/<slug:name>.json", views.chart, name="chart"),
+    path("campaigns/<slug:slug>/plots/<slug:name>.json", pages.plot, name="plot"),
+    path("campaigns/<slug:slug>/frontier/", pages.frontier, name="frontier"),
+    path("campaigns/<slug:slug>/failures/", pages.failures, name="failures"),
+    path("campaigns/<slug:slug>/throughput/", pages.throughput, name="throughput"),
+    path("campaigns/<slug:slug>/roles/", pages.roles, name="roles"),
     path("campaigns/<slug:slug>/report/", report_views.report, name="report"),
     path("campaigns/<slug:slug>/report.json", report_views.report_json, name="report-json"),
     path("campaigns/<slug:slug>/files/<path:name>", report_views.trace_file, name="trace-file"),

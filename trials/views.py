@@ -14,7 +14,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from trials import analytics, charts, people_views, report, trial_page
 from trials.access import access_campaign, access_trial, may_steer, visible_campaigns
-from trials.formatting import delta
+from trials.formatting import delta, duration
 from trials.live import campaign_head, trial_row
 from trials.models import Campaign, Event, Restriction, Trial
 from trials.services.blobs import get_blob
@@ -159,7 +159,7 @@ def _roles(found: Campaign) -> dict[str, Any]:
 
 def _throughput(found: Campaign) -> dict[str, Any]:
     bins = analytics.throughput(found)
-    notes = [f"{bins[0].width} hours per bar"] if bins and bins[0].width > 1 else []
+    notes = [f"{duration(3600 * bins[0].width)} per bar"] if bins else []
     if found.state in LIVE_CAMPAIGN_STATES and bins:
         notes.append("the last bar is not over yet")
     return {"figure": charts.throughput(bins), "table": charts.throughput_table(bins), "note": ", ".join(notes)}

@@ -35,6 +35,12 @@ HELD_LABELS = frozenset({Label.BASELINE, Label.KEEP, Label.PROVISIONAL})
 UNCOUNTED_LABELS = frozenset({Label.BASELINE, Label.HARNESS_ABORT})
 
 
+#: Labels of trials that gave no score to compare, by their own fault.
+FAILED_LABELS: tuple[Label, ...] = tuple(
+    label for label in Label if label not in SCORED_LABELS and label is not Label.HARNESS_ABORT
+)
+
+
 class TrialState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"

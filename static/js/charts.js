@@ -86,7 +86,7 @@ class Chart {
 
   open(point) {
     const number = point.customdata?.[0];
-    if (this.element.dataset.chart === "frontier" && Number.isInteger(number)) location.href = `${this.base}trials/${number}/`;
+    if (Number.isInteger(number)) location.href = `${this.base}trials/${number}/`;
   }
 
   fillTable({ columns, rows }) {

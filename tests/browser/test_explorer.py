@@ -60,7 +60,7 @@ def test_strangers_text_is_inert_in_the_explorer(page: Page, filled: Campaign, c
 @pytest.mark.parametrize("width", [390, 1440])
 def test_no_page_of_the_explorer_scrolls_sideways(page: Page, filled: Campaign, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
-    for name in ("trials/",):
+    for name in ("trials/", "frontier/", "failures/", "throughput/", "roles/"):
         page.goto(filled.get_absolute_url() + name)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
 
@@ -79,3 +79,48 @@ def test_the_keyboard_goes_from_the_tabs_to_a_trial(page: Page, filled: Campaign
     first.focus()
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text(f"Trial {number}")
+
+
+def test_a_point_of_the_frontier_tells_its_idea_and_leads_to_its_trial(
+    page: Page, filled: Campaign, complaints: Complaints
+) -> None:
+    page.goto(f"{filled.get_absolute_url()}frontier/")
+    page.wait_for_function("() => document.querySelector('[data-chart=frontier] .plot').data?.length >= 3")
+    number = page.evaluate("""() => {
+      const plot = document.querySelector('[data-chart=frontier] .plot');
+      const curve = plot.data.findIndex((trace) => trace.name === 'keep');
+      Plotly.Fx.hover(plot, [{ curveNumber: curve, pointNumber: 0 }]);
+      return plot.data[curve].customdata[0][0];
+    }""")
+    trial = Trial.objects.of(filled.pk).get(number=number)
+    hover = page.locator('[data-chart="frontier"] .hoverlayer')
+    expect(hover).to_contain_text(f"trial {number}")
+    expect(hover).to_contain_text(trial.hypothesis[:20])
+    page.evaluate("""() => {
+      const plot = document.querySelector('[data-chart=frontier] .plot');
+      plot.emit('plotly_click', { points: [{ customdata: plot._hoverdata[0].customdata }] });
+    }""")
+    expect(page.locator("h1")).to_have_text(f"Trial {number}")
+    assert complaints.errors == []
+
+
+def test_what_failed_closest_and_who_wastes_are_three_clicks_away(
+    page: Page, filled: Campaign, complaints: Complaints
+) -> None:
+    page.goto("/")
+    page.get_by_role("link", name=filled.name).click()
+    tabs = page.get_by_role("navigation", name="Campaign")
+    tabs.get_by_role("link", name="Failures").click()
+    page.get_by_role("region", name="Closest to a limit").get_by_role("link").first.click()
+    expect(page.locator("#edit-title")).to_be_in_viewport()
+    assert page.locator(".diff-line ins").count() > 0
+    tabs.get_by_role("link", name="Roles").click()
+    row = page.locator(".roles-table tbody tr").first
+    expect(row).to_contain_text("%")
+    row.locator(".badge").click()
+    expect(page.locator(".chips")).to_contain_text("architecture")
+    page.goto(f"{filled.get_absolute_url()}failures/?role=optimization")
+    page.wait_for_function("() => document.querySelector('[data-chart=outcomes] .plot').data?.length >= 2")
+    page.goto(f"{filled.get_absolute_url()}throughput/")
+    page.wait_for_function("() => document.querySelector('[data-chart=throughput] .plot').data?.length >= 5")
+    assert complaints.errors == []

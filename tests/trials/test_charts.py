@@ -76,7 +76,7 @@ def test_text_and_marks_have_enough_contrast(theme: int) -> None:
 
 
 def all_figures() -> dict[str, dict[str, Any]]:
-    profile = RoleProfile("loss", 2, 1, {"keep": 1, "discard": 1}, 20.0)
+    profile = RoleProfile("loss", 2, 1, {"keep": 1, "discard": 1}, {"keep": 20.0})
     return {
         "frontier": charts.frontier(POINTS, STEPS, 5, "lower"),
         "labels": charts.labels([LabelCount("keep", 3, 0.75), LabelCount("crash", 1, 0.25)]),
@@ -132,7 +132,7 @@ def test_text_of_strangers_cannot_style_or_link_a_plot() -> None:
         assert ">" not in text
         assert "\u202e" not in text
     assert "&amp;lt;i&amp;gt;" in role
-    bars = charts.roles([RoleProfile(EVIL, 1, 1, {"keep": 1}, 1.0)])
+    bars = charts.roles([RoleProfile(EVIL, 1, 1, {"keep": 1})])
     assert all("<" not in name for name in bars["data"][0]["y"])
 
 
@@ -166,7 +166,7 @@ def test_tables_hold_the_numbers_as_text() -> None:
         ["2", "loss", "2.20000", "0.50"],
         ["0", "baseline", "2.40000", "0.00"],
     ]
-    profile = RoleProfile("test_time_training", 4, 1, {"keep": 1, "crash": 3}, 1.0)
+    profile = RoleProfile("test_time_training", 4, 1, {"keep": 1, "crash": 3})
     table = charts.roles_table([profile])
     assert table["columns"] == ["role", "trials", "keep rate", "keep", "crash"]
     assert table["rows"] == [["test time training", "4", "25.0 %", "1", "3"]]

@@ -134,12 +134,15 @@ def labels(request: HttpRequest, slug: str) -> list[analytics.LabelCount]:
 def roles(request: HttpRequest, slug: str) -> list[dict[str, Any]]:
     """Outcomes by role."""
     found = analytics.roles(access_campaign(request.user, slug))
-    return [asdict(profile) | {"keep_rate": profile.keep_rate} for profile in found]
+    return [
+        asdict(profile) | {"keep_rate": profile.keep_rate, "machine_seconds": profile.machine_seconds}
+        for profile in found
+    ]
 
 
 @router.get("/campaigns/{slug}/throughput", response=list[schemas.HourOut])
 def throughput(request: HttpRequest, slug: str) -> list[analytics.Bin]:
-    """Finished trials by hour since launch, with the seconds that they waited, ran, were scored and recorded."""
+    """Finished trials by stretch of time since launch, with the seconds that they waited, ran, were scored and recorded."""
     return analytics.throughput(access_campaign(request.user, slug))
 
 

@@ -202,8 +202,8 @@ class RoleOut(Schema):
 class HourOut(Schema):
     """Finished trials in [hour, hour + width) since launch, and the sums of their seconds."""
 
-    hour: int
-    width: int
+    hour: float
+    width: float
     trials: int
     seconds: dict[str, float]
 

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from django.http import QueryDict
 
 from trials.formatting import words
+from trials.sketch import FAILURE_LENGTH
 from trials.vocab import Label, TrialState
 
 TEXT_LENGTH = 200
@@ -31,7 +32,9 @@ LABELS = tuple(str(label) for label in Label)
 
 @dataclass(frozen=True)
 class Ask:
-    """One question. ``label`` is what was recorded, ``standing`` what counts; empty texts and None ask for nothing.
+    """One question; empty texts and None ask for nothing.
+
+    label: what was recorded; standing: what counts; failure: what failures of a kind share.
 
     after: where the page before ended, as the value that rows are sorted by (None by number) and the number.
     errors: what could not be read, by name of the field; such a field asks for nothing.
@@ -42,6 +45,7 @@ class Ask:
     state: str = ""
     label: str = ""
     standing: str = ""
+    failure: str = ""
     low: float | None = None
     high: float | None = None
     sort: str = "newest"
@@ -53,7 +57,7 @@ class Ask:
     def filters(self) -> dict[str, Any]:
         """Filters that are set, by the names that they have in the address."""
         named = {"q": self.text, "role": self.role, "state": self.state, "label": self.label, "standing": self.standing,
-                 "low": self.low, "high": self.high}  # fmt: skip
+                 "failure": self.failure, "low": self.low, "high": self.high}  # fmt: skip
         return {name: value for name, value in named.items() if value not in ("", None)}
 
     def address(self, default_columns: Sequence[str], *, after: str | None = None, **changes: Any) -> str:
@@ -85,6 +89,7 @@ def parse(given: QueryDict, roles: Sequence[str], columns: Sequence[str], defaul
         state=_choice(given, "state", STATES, errors),
         label=_choice(given, "label", LABELS, errors),
         standing=_choice(given, "standing", LABELS, errors),
+        failure=given.get("failure", "").replace("\x00", "")[:FAILURE_LENGTH],
         low=_number(given, "low", errors),
         high=_number(given, "high", errors),
         sort=sort,

@@ -22,7 +22,7 @@ COLUMNS = (
 def asked(campaign: Campaign, ask: Ask) -> TrialQuerySet:
     """All of them, in order, from the place that the address names."""
     rows: TrialQuerySet = Trial.objects.of(campaign.pk)
-    for name in ("role", "state", "label", "standing"):
+    for name in ("role", "state", "label", "standing", "failure"):
         if value := getattr(ask, name):
             rows = rows.filter(**{name: value})
     if ask.text:

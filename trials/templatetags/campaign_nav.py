@@ -14,6 +14,10 @@ register = template.Library()
 PAGES: list[tuple[str, str, tuple[str, ...]]] = [
     ("trials:campaign", "Overview", ()),
     ("trials:trials", "Trials", ("trials:trial",)),
+    ("trials:frontier", "Frontier", ()),
+    ("trials:failures", "Failures", ()),
+    ("trials:roles", "Roles", ()),
+    ("trials:throughput", "Throughput", ()),
     ("specialists:sessions", "Sessions", ("specialists:session",)),
     ("trials:report", "Report", ()),
     ("trials:audit", "Audit", ()),

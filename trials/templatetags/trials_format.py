@@ -29,6 +29,7 @@ for _name in (
     "places",
     "signed",
     "part",
+    "margin",
 ):
     register.filter(_name, getattr(formatting, _name))
 
