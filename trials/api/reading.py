@@ -142,7 +142,7 @@ def roles(request: HttpRequest, slug: str) -> list[dict[str, Any]]:
 
 @router.get("/campaigns/{slug}/throughput", response=list[schemas.HourOut])
 def throughput(request: HttpRequest, slug: str) -> list[analytics.Bin]:
-    """Finished trials by stretch of time since launch, with the seconds that they waited, ran, were scored and recorded."""
+    """Finished trials by stretch of time since launch, with the seconds of waiting, run, scoring and record."""
     return analytics.throughput(access_campaign(request.user, slug))
 
 
