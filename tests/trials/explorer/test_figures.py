@@ -134,11 +134,11 @@ def test_pages_and_plots_take_the_same_queries_at_any_length_and_few_bytes(
 ) -> None:
     monkeypatch.setattr(figures, "ALL_POINTS", 200)
     base = made_up(trials).get_absolute_url()
-    for name, most in (("frontier", 4), ("failures", 8), ("throughput", 6), ("roles", 6)):
+    for name, most in (("frontier", 6), ("failures", 10), ("throughput", 8), ("roles", 8)):
         with django_assert_max_num_queries(most):
             page(viewer, f"{base}{name}/")
     for name in pages.PLOTS:
-        with django_assert_max_num_queries(11):
+        with django_assert_max_num_queries(13):
             answer = viewer.get(f"{base}plots/{name}.json")
         assert answer.status_code == 200 and len(answer.content) <= 100_000, name
         body = json.loads(answer.content)

@@ -207,7 +207,7 @@ def test_a_page_takes_the_same_queries_at_any_length(
 ) -> None:
     campaign = made_up(trials)
     for query in ("", "?sort=best", "?q=momentum&standing=discard", "?sort=gain&role=optimization&low=1"):
-        with django_assert_max_num_queries(5):
+        with django_assert_max_num_queries(7):
             page(viewer, f"{campaign.get_absolute_url()}trials/{query}")
 
 
