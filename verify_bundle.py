@@ -46,6 +46,10 @@ MOST_SMALL = 256 << 20  # manifest, head and the like are read whole
 CHUNK = 1 << 20
 MOST_FAILURES = 200
 Row = dict[str, Any]
+#: What reading a stranger's values may raise.
+UNREADABLE = (
+    ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError, struct.error,
+)  # fmt: skip
 
 
 # --- canonical JSON and the formula of the chain ----------------------------------------------------------------------
@@ -987,10 +991,12 @@ class Tables:
 
     def __init__(self, bundle: Container, findings: Findings, replay: Replay) -> None:
         self.bundle, self.findings, self.replay = bundle, findings, replay
+        self.shapes = Table("<32sq")  # digest of the trial's line in tree.tsv without its path, and its parent
 
     def run(self) -> None:
         for member, check in (
             ("trials.jsonl", self._trials),
+            ("tree.tsv", self._tree),
             ("confirmations.jsonl", self._confirmations),
             ("campaign.json", self._campaign),
             ("frontier.jsonl", self._frontier),
@@ -1000,7 +1006,7 @@ class Tables:
                 check()
             except BadBundle as error:
                 self.findings.fail(member, str(error))
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+            except (*UNREADABLE, OSError) as error:
                 self.findings.fail(member, f"cannot be read: {type(error).__name__} {str(error)[:100]}")
 
     def _trials(self) -> None:
@@ -1018,6 +1024,7 @@ class Tables:
                 elif row["standing"] != _STANDINGS[there[4]]:
                     self.findings.fail("trials.jsonl", "its standing is not that of its label and decision", number)
                 before = number
+                self.shapes.put(number, _shape(row), -1 if row["parent"] is None else row["parent"])
                 if row["state"] == "finished":
                     self._result(next(results, None), row)
             except (ValueError, KeyError, TypeError, RecursionError, struct.error, OSError, OverflowError) as error:
@@ -1032,6 +1039,31 @@ class Tables:
             if next(results, None) is not None:
                 self.findings.fail("results.tsv", "has more rows than there are finished trials")
         self._explain(wrong)
+
+    def _tree(self) -> None:
+        """Every trial once, after its parent, siblings by number; the path names the nearest ancestors."""
+        lines = self.bundle.lines("tree.tsv")
+        if next(lines, b"").decode().split("\t") != [*TREE[:6], self.replay.launched["score_name"], *TREE[6:]]:
+            self.findings.fail("tree.tsv", "has other columns")
+        above, newest, count = list[int](), [-1], 0
+        for count, line in enumerate(lines, start=1):
+            cells = line.decode("utf-8", "replace").split("\t")
+            number, path = int(cells[0]), cells.pop(3)
+            there = self.shapes.get(number)
+            parent = -1 if there is None else there[1]
+            while above and above[-1] != parent:
+                above.pop()
+                newest.pop()
+            placed = newest[-1] < number and (parent < 0) == (not above)
+            newest[-1] = number
+            above.append(number)
+            newest.append(-1)
+            names = [*(["..."] if len(above) > PATH_LENGTH else []), *map(exp_id, above[-PATH_LENGTH:])]
+            digest = hashlib.sha256("\t".join(cells).encode()).digest()
+            if not placed or there is None or there[0] != digest or path != "/".join(names):
+                self.findings.fail("tree.tsv", f"line {count + 1} does not follow from the trials", number)
+        if count != self.replay.submitted:
+            self.findings.fail("tree.tsv", f"has {count} trials, {self.replay.submitted} were submitted")
 
     def _explain(self, wrong: Mapping[int, Row]) -> None:
         """In which field a row differs from its events: they are folded once more, for these trials alone."""
@@ -1130,6 +1162,26 @@ class Tables:
         if {name: found.get(name) for name in expected} != expected or bool(found) != bool(expected):
             what = f"names {str(found.get('exp_id'))[:20]}, the best is {expected.get('exp_id')}"
             self.findings.fail("best.json", what, None if best is None else best[0])
+
+
+TREE = ("exp_id", "parent_exp", "depth", "path", "specialist", "status", "delta_vs_best", "hypothesis")
+PATH_LENGTH = 64
+
+
+def _shape(row: Row) -> bytes:
+    """Digest of a trial's line in tree.tsv without its path."""
+    delta = row["delta_vs_best"] if row["standing"] in SCORED else None
+    cells = (
+        exp_id(row["number"]),
+        "" if row["parent"] is None else exp_id(row["parent"]),
+        str(row["depth"]),
+        flat(row["role"]),
+        row["standing"],
+        "" if row["score"] is None else repr(row["score"]),
+        "" if delta is None else f"{delta:+.6f}",
+        flat(row["hypothesis"]),
+    )
+    return hashlib.sha256("\t".join(cells).encode()).digest()
 
 
 def exp_id(number: int) -> str:
@@ -1441,7 +1493,7 @@ def verify(path: Path, keys: Sequence[str] = ()) -> Row:
             step()
         except BadBundle as error:
             findings.fail(member, str(error))
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, struct.error) as error:
+        except UNREADABLE as error:
             findings.fail(member, f"cannot be read: {type(error).__name__} {str(error)[:100]}")
     return {
         "ok": not findings.failures,

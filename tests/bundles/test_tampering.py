@@ -169,6 +169,11 @@ def test_a_wrong_best_is_found_wherever_it_is_told(members: Members, tmp_path: P
     row = json.loads(members["campaign.json"]) | {"best_trial": 1}
     failures, trials = told(tmp_path / "b.zip", members | {"campaign.json": json.dumps(row).encode()})
     assert [one["member"] for one in failures] == ["campaign.json"] and trials == {1}
+    tree = members["tree.tsv"].splitlines(keepends=True)
+    for changed in (tree[:-1], [*tree[:2], *tree[:1:-1]], [line.replace(b"/", b"//") for line in tree],
+                    [*tree, b"9" * 30 + tree[1]]):  # fmt: skip
+        failures, _ = told(tmp_path / "tree.zip", members | {"tree.tsv": b"".join(changed)})
+        assert {one["member"] for one in failures} == {"tree.tsv"}
     steps = lines(members, "frontier.jsonl")
     failures, trials = told(tmp_path / "c.zip", replace(members, "frontier.jsonl", steps[:-1]))
     assert failures[0]["member"] == "frontier.jsonl" and trials == {5}

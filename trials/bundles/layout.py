@@ -16,11 +16,10 @@ from trials.bundles.redaction import Redaction
 from trials.models import Campaign, FrontierStep, Trial
 from trials.services.blobs import get_blob, get_tree
 from trials.vocab import SCORED_LABELS, Label, TrialState
-from verify_bundle import exp_id, flat
+from verify_bundle import PATH_LENGTH, exp_id, flat
 
 MOST_SNAPSHOT_FILES = 1_000
 LEADERS, CHAIN, CHILDREN, NEWEST = 20, 60, 40, 30
-PATH_LENGTH = 64
 BATCH = 1_000
 _ABSENT = -2  # a number that no trial has: released runs leave some out
 _LEFT = ["exp_id", "timestamp", "specialist", "parent_exp", "baseline_exp", "domain", "hypothesis", "expected_delta"]
