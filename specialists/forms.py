@@ -61,7 +61,9 @@ class LaunchForm(forms.Form):
         max_length=100, required=False, help_text="SLUG or SLUG:TRIAL of a campaign to start from its best or a keep."
     )
     level = forms.ChoiceField(choices=pairs(LEVELS), initial="L2", help_text="The least isolation that is accepted.")
-    usd = forms.FloatField(required=False, help_text="US dollars for language models; empty: as the server is set.")
+    usd = forms.FloatField(
+        required=False, label="US dollars", help_text="For language models; empty: as the server is set."
+    )
 
     def __init__(self, *args: Any, user: User | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
