@@ -166,7 +166,7 @@ def diff_of(trial: Trial) -> list[diffview.FileDiff]:
     """The trial's source beside its parent's; only files that differ are read. Empty without both."""
     if trial.parent is None or trial.source_id is None or trial.parent.source_id is None:
         return []
-    before, after = _manifest(trial.parent.source_id), _manifest(trial.source_id)
+    before, after = manifest(trial.parent.source_id), manifest(trial.source_id)
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     return diffview.diff_files(
         {name: get_blob(before[name]) for name in names if name in before},
@@ -174,7 +174,8 @@ def diff_of(trial: Trial) -> list[diffview.FileDiff]:
     )
 
 
-def _manifest(sha256: str) -> dict[str, str]:
+def manifest(sha256: str) -> dict[str, str]:
+    """Files of a source tree: name -> hash."""
     files: dict[str, str] = json.loads(get_blob(sha256))["files"]
     return files
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from trials import bundle_views, people_views, report_views, token_views, views
-from trials.explorer import pages, table_views
+from trials.explorer import compare, pages, table_views
 
 app_name = "trials"
 
@@ -24,6 +24,7 @@ urlpatterns = [
     path("campaigns/<slug:slug>/failures/", pages.failures, name="failures"),
     path("campaigns/<slug:slug>/throughput/", pages.throughput, name="throughput"),
     path("campaigns/<slug:slug>/roles/", pages.roles, name="roles"),
+    path("campaigns/<slug:slug>/compare/", compare.compare, name="compare"),
     path("campaigns/<slug:slug>/report/", report_views.report, name="report"),
     path("campaigns/<slug:slug>/report.json", report_views.report_json, name="report-json"),
     path("campaigns/<slug:slug>/files/<path:name>", report_views.trace_file, name="trace-file"),

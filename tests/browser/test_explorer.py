@@ -60,7 +60,7 @@ def test_strangers_text_is_inert_in_the_explorer(page: Page, filled: Campaign, c
 @pytest.mark.parametrize("width", [390, 1440])
 def test_no_page_of_the_explorer_scrolls_sideways(page: Page, filled: Campaign, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
-    for name in ("trials/", "frontier/", "failures/", "throughput/", "roles/"):
+    for name in ("trials/", "frontier/", "failures/", "throughput/", "roles/", "compare/"):
         page.goto(filled.get_absolute_url() + name)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
 
@@ -124,3 +124,22 @@ def test_what_failed_closest_and_who_wastes_are_three_clicks_away(
     page.goto(f"{filled.get_absolute_url()}throughput/")
     page.wait_for_function("() => document.querySelector('[data-chart=throughput] .plot').data?.length >= 5")
     assert complaints.errors == []
+
+
+def test_best_and_start_are_compared_two_clicks_from_the_list(
+    page: Page, filled: Campaign, complaints: Complaints
+) -> None:
+    page.goto("/")
+    page.get_by_role("link", name=filled.name).click()
+    page.get_by_role("navigation", name="Campaign").get_by_role("link", name="Compare").click()
+    heads = page.locator(".compare thead a")
+    assert filled.best_trial is not None
+    expect(heads).to_have_text(["trial 0", f"trial {filled.best_trial.number}"])
+    assert page.locator(".diff-line ins").count() > 0
+    page.get_by_label("Numbers of two").fill("0, 3, 120")
+    page.get_by_label("only what differs").check()
+    page.get_by_role("button", name="Compare").click()
+    expect(heads).to_have_count(3)
+    expect(page.locator(".compare")).to_contain_text("<script>window.hacked=2</script>")
+    expect(page.locator(".compare tr.differs").first).to_be_visible()
+    assert_inert(page, complaints)

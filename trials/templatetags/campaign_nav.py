@@ -18,6 +18,7 @@ PAGES: list[tuple[str, str, tuple[str, ...]]] = [
     ("trials:failures", "Failures", ()),
     ("trials:roles", "Roles", ()),
     ("trials:throughput", "Throughput", ()),
+    ("trials:compare", "Compare", ()),
     ("specialists:sessions", "Sessions", ("specialists:session",)),
     ("trials:report", "Report", ()),
     ("trials:audit", "Audit", ()),
