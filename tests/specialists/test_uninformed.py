@@ -17,7 +17,7 @@ SHOWN = view([entry(0), entry(1, ["relu-squared"], label="keep", score=2.4, delt
 def ask(
     shown: LineageSlice = SHOWN, seed: int = 0, seen: Callable[[Mapping[str, str]], str | None] = lambda files: None
 ) -> Proposal | NoProposal:
-    role = GOLF.roles["architecture"]
+    role = GOLF.roles["loss"]
     return RandomProposer().propose(
         Request(role, shown, lambda number: GOLF.start, seen, seed, LIMITS, "parameter_golf")
     )
@@ -26,19 +26,19 @@ def ask(
 def test_every_edit_of_the_role_comes_up_and_no_evidence_moves_the_choice() -> None:
     bare = view([entry(0), entry(1, label="keep", score=2.4)], best=1, policy="none")
     names: Counter[str] = Counter()
-    for seed in range(300):
+    for seed in range(120):
         made, again = ask(seed=seed), ask(bare, seed=seed)
         assert isinstance(made, Proposal) and made == again
-        assert made.parent == 1 and set(made.files) == {"architecture.py"} and made.expected_delta is None
+        assert made.parent == 1 and set(made.files) == {"loss.py"} and made.expected_delta is None
         names.update(made.transforms)
     every = [
         transform.label(variant)
         for transform, variant in GOLF.every
-        if transform.role == "architecture" and not transform.repair
+        if transform.role == "loss" and not transform.repair
         and isinstance(transform.apply(GOLF.start, variant, random.Random(0)), dict)
     ]  # fmt: skip
     assert set(names) == set(every)
-    expected = 300 / len(every)
+    expected = 120 / len(every)
     chi = sum((names[name] - expected) ** 2 / expected for name in every)
     assert chi < 2.5 * len(every)  # fixed seeds: this is arithmetic, not luck
 
@@ -46,8 +46,8 @@ def test_every_edit_of_the_role_comes_up_and_no_evidence_moves_the_choice() -> N
 def test_it_passes_over_what_was_measured_and_ends_when_all_was() -> None:
     first = ask()
     assert isinstance(first, Proposal)
-    known = first.files["architecture.py"]
-    second = ask(seen=lambda files: "trial 1 had these" if files["architecture.py"] == known else None)
+    known = first.files["loss.py"]
+    second = ask(seen=lambda files: "trial 1 had these" if files["loss.py"] == known else None)
     assert isinstance(second, Proposal) and second.transforms != first.transforms
     assert second.notes["passed"] == {first.transforms[0]: "trial 1 had these"}
     nothing = ask(seen=lambda files: "seen")
