@@ -77,6 +77,7 @@ WITHHOLDABLE = frozenset(
         "note",
         "excerpt",
         "username",
+        "remark",
     }
 )
 
@@ -586,6 +587,7 @@ class Replay:
         self.frontier: list[tuple[int, float]] = []
         self.measurements = Measurements(bundle, findings)
         self.verified = Verified(self, findings)
+        self.approvals = Approvals(self, findings)
 
     def run(self) -> None:
         """All events in order; the chain first, then what the event says."""
@@ -661,6 +663,8 @@ class Replay:
         elif kind in Verified.KINDS:
             self.verified.apply(kind, self._number(event), payload)
             return
+        elif kind in Approvals.KINDS:
+            self.approvals.apply(event, None if event["trial"] is None else self._number(event))
         if "measurement" in payload and kind != "trial_finished":
             self.measurements.take(self._number(event), payload)
 
@@ -708,7 +712,22 @@ class Replay:
             source = self.open[parent]["source"] if parent in self.open else found and found[1].hex()
             if source != payload["parent_source"]:
                 self.findings.fail("events.jsonl", "its parent has another source than it says", number)
+        self.approvals.submitted(number, parent)
         self.open[number] = fold({}, event, self.withheld)
+
+    def stand(self, number: int, standing: str) -> None:
+        """A provisional trial counts as something else from now on."""
+        there = self.rows.get(number)
+        if there is None or there[4] != PROVISIONAL:
+            self.findings.fail("events.jsonl", "is decided, and was not provisional", number)
+        else:
+            self.rows.put(number, *there[:4], _STANDINGS.index(standing))
+
+    def better(self, score: float) -> bool:
+        """Whether a score is strictly better than the best."""
+        if self.best is None:
+            return True
+        return score < self.best[1] if self.launched["direction"] == "lower" else score > self.best[1]
 
     def judged(self, number: int, payload: Row, record: Row | None) -> None:
         """The label that an event gives a measurement against the one that it deserves."""
@@ -765,8 +784,9 @@ class Replay:
             return "baseline"
         if self.launched["keep_rule"] == "verified":
             return self.verified.expected(score)
-        lower = self.launched["direction"] == "lower"
-        return "keep" if (score < self.best[1] if lower else score > self.best[1]) else "discard"
+        if not self.better(score):
+            return "discard"
+        return "provisional" if self.approvals.keeps else "keep"
 
     def _deltas(self, number: int, payload: Row) -> None:
         if payload["label"] == "baseline" or self.best is None:
@@ -832,6 +852,8 @@ class Verified:
             self._measured(number, payload)
             arms = self.open.get(payload["candidate"], {"arms": {}})["arms"]
             arms.setdefault(payload["seed"], {})[number] = payload
+        elif kind == "confirmation_looked":
+            self._looked(number, payload)
         elif kind == "confirmation_closed":
             self._closed(number, payload, self.open.pop(number))
 
@@ -860,40 +882,65 @@ class Verified:
         if self.replay.best is None or incumbent != self.replay.best[0]:
             self._fail(number, f"it is compared with trial {incumbent}, which was not the best")
         self.parts[incumbent] = part
-        self.open[number] = {"incumbent": incumbent, "part": part, "arms": {}}
+        self.open[number] = {"incumbent": incumbent, "part": part, "arms": {}, "looked": 0, "passed": False}
 
-    def _closed(self, number: int, payload: Row, found: Row) -> None:
-        measured = {}
+    @staticmethod
+    def _pairs(number: int, found: Row) -> dict[int, tuple[float, float]]:
+        """By seed: the scores of candidate and incumbent, where both have one."""
+        measured: dict[int, tuple[float, float]] = {}
         for seed, arms in found["arms"].items():
             both = (arms.get(number), arms.get(found["incumbent"]))
             if all(arm is not None and arm["label"] == VALID for arm in both):
-                measured[seed] = tuple(arm["score"] for arm in both if arm is not None)
+                mine, theirs = (arm["score"] for arm in both if arm is not None)
+                measured[seed] = (mine, theirs)
+        return measured
+
+    def _looked(self, number: int, payload: Row) -> None:
+        """A look that decided nothing, with the noise of its time."""
+        found = self.open[number]
+        pairs = list(self._pairs(number, found).values())
+        if len(pairs) != payload["pairs"] or self._look(pairs, found["part"]) is not None:
+            self._fail(number, "its measurements had decided, and it was measured on")
+        found["looked"] = len(pairs)
+
+    def asked(self, number: int, score: float) -> None:
+        """The test has confirmed it, and a person is asked."""
+        found = self.open[number]
+        pairs = list(self._pairs(number, found).values())
+        if self._look(pairs, found["part"]) != "confirmed" or score != statistics.fmean(mine for mine, _ in pairs):
+            self._fail(number, "a person is asked, its measurements do not confirm it with this score")
+        found["looked"], found["passed"] = len(pairs), True
+
+    def _closed(self, number: int, payload: Row, found: Row) -> None:
+        measured = self._pairs(number, found)
         pairs = [(mine, theirs) for _, mine, theirs in payload["numbers"]["pairs"]]
         if {seed: (mine, theirs) for seed, mine, theirs in payload["numbers"]["pairs"]} != measured:
             self._fail(number, "its decision names other pairs than were measured")
-        looks = [self._look(pairs[: count + 1], found["part"]) for count in range(len(pairs))]
-        ruling = payload["ruling"]
-        if any(look is not None for look in looks[:-1]) or (
-            ruling == "confirmed" and (not looks or looks[-1] != "confirmed")
-        ):
-            self._fail(number, f"recorded as {ruling}, its measurements do not give that")
-        if ruling == "refuted" and looks and looks[-1] == "confirmed" and "gate" not in payload["numbers"]:
-            self._fail(number, "recorded as refuted, its measurements confirm it")
+        self._ruled(number, payload, pairs, found)
         self._pool(pairs)
         sd, df = self._noise()
         if not math.isclose(sd, payload["noise_sd"], rel_tol=1e-9) or df != payload["noise_df"]:
             self._fail(number, "the noise does not follow from its measurements")
         self.noise = (payload["noise_sd"], payload["noise_df"])
+        ruling = payload["ruling"]
         self.findings.count("decisions derived from measurements")
         self.closed[number, payload["round"]] = decision_sha256(ruling, payload["numbers"])
-        there = self.replay.rows.get(number)
-        if there is None or there[4] != PROVISIONAL:
-            self._fail(number, "is decided, and was not provisional")
-        elif ruling in ("confirmed", "refuted"):
-            standing = "keep" if ruling == "confirmed" else "discard"
-            self.replay.rows.put(number, *there[:4], _STANDINGS.index(standing))
+        if ruling in ("confirmed", "refuted", "refused"):
+            self.replay.stand(number, "keep" if ruling == "confirmed" else "discard")
         if ruling == "confirmed":
             self.replay.crown(number, statistics.fmean(mine for mine, _ in pairs), "keep")
+
+    def _ruled(self, number: int, payload: Row, pairs: list[tuple[float, float]], found: Row) -> None:
+        """Whether the ruling follows from the measurements and from what a person said."""
+        ruling, fresh = payload["ruling"], len(pairs) - found["looked"]
+        told = self._look(pairs, found["part"]) if fresh == 1 else None
+        confirmed = found["passed"] or told == "confirmed"
+        if fresh > 1 or (ruling in ("confirmed", "refused") and not confirmed):
+            self._fail(number, f"recorded as {ruling}, its measurements do not give that")
+        overtaken = found["passed"] and self.replay.best is not None and self.replay.best[0] != found["incumbent"]
+        if ruling == "refuted" and confirmed and "gate" not in payload["numbers"] and not overtaken:
+            self._fail(number, "recorded as refuted, its measurements confirm it")
+        self.replay.approvals.ruled(number, ruling)
 
     def _look(self, pairs: list[tuple[float, float]], part: float) -> str | None:
         (sd, df), n = self._noise(), len(pairs)
@@ -929,6 +976,108 @@ def decision_sha256(ruling: str, numbers: Row) -> str:
 def _squares(values: list[float]) -> float:
     mean = statistics.fmean(values)
     return math.fsum((value - mean) ** 2 for value in values)
+
+
+class Approvals:
+    """Where a person is asked: the questions, the answers, and what follows from them."""
+
+    KINDS = frozenset({"approval_asked", "approval_answered"})
+
+    def __init__(self, replay: Replay, findings: Findings) -> None:
+        self.replay, self.findings = replay, findings
+        self.asked: dict[int, Row] = {}  # by number: what approvals.jsonl has to say
+        self.answers: dict[int, str] = {}  # by trial: the newest answer
+        self.approved_trials = 0.0
+        self.ended = False
+
+    @property
+    def places(self) -> Row:
+        found: Row = self.replay.launched.get("checkpoints", {})
+        return found
+
+    @property
+    def keeps(self) -> bool:
+        return bool(self.places.get("keeps"))
+
+    def _fail(self, trial: int | None, what: str) -> None:
+        self.findings.fail("events.jsonl", what, trial)
+
+    def apply(self, event: Row, trial: int | None) -> None:
+        """One question or one answer; ``trial`` is the one that it is about."""
+        payload = event["body"]
+        number, subject = payload["approval"], payload["subject"]
+        if event["kind"] == "approval_asked":
+            self.findings.count("questions to people")
+            if number != len(self.asked) or not self.places.get("keeps" if subject == "keep" else subject):
+                self._fail(trial, f"question {number} about {subject}: the campaign does not ask that, or not now")
+            self._ask(number, subject, trial, payload)
+            return
+        found = self.asked[number]
+        if found["answer"] or (found["subject"], found["trial"]) != (subject, trial):
+            self._fail(trial, f"question {number} is answered twice, or was another one")
+        found |= {name: payload[name] for name in ("answer", "answered_at")} | {"answered_seq": event["seq"]}
+        if "remark" in payload:
+            found["remark"] = payload["remark"]
+        self._answered(found, event["actor"])
+
+    def _ask(self, number: int, subject: str, trial: int | None, payload: Row) -> None:
+        score, used = payload.get("score"), payload.get("used")
+        self.asked[number] = {
+            "number": number, "subject": subject, "trial": trial, "score": score, "used": used, "answer": "",
+            "asked_at": payload["asked_at"], "answered_at": None, "answered_seq": None,
+        }  # fmt: skip
+        if subject == "trials" and used != self.replay.trials:
+            self._fail(trial, f"question {number}: {used} trials are told, {self.replay.trials} were done")
+        if subject != "keep" or trial is None:
+            return
+        self.answers[trial] = ""
+        there = self.replay.rows.get(trial)
+        if self.replay.launched["keep_rule"] == "verified":
+            self.replay.verified.asked(trial, payload["score"])
+        elif there is None or there[2] != score:
+            self._fail(trial, f"question {number} names another score than was measured")
+
+    def _answered(self, found: Row, actor: str) -> None:
+        trial, answer, subject = found["trial"], found["answer"], found["subject"]
+        if answer not in ("approved", "refused", "overtaken", "abandoned"):
+            self._fail(trial, f"the answer {str(answer)[:20]!r} is unknown")
+        if answer in ("approved", "refused") and actor in ("loop", "judge", "breaker"):
+            self._fail(trial, f"question {found['number']} was answered by {actor}, which is no person")
+        if subject != "keep":
+            self.ended = self.ended or answer == "refused"
+            if subject == "trials" and answer == "approved":
+                self.approved_trials = found["used"]
+            return
+        self.answers[trial] = answer
+        if self.replay.launched["keep_rule"] != "verified" and answer != "abandoned":
+            self._strict(trial, answer, found["score"])
+
+    def _strict(self, trial: int, answer: str, score: float) -> None:
+        """By the rule ``strict`` the answer itself decides."""
+        better = self.replay.better(score)
+        if (answer == "approved" and not better) or (answer == "overtaken" and better):
+            self._fail(trial, f"is {answer} with {score}, which does not follow from the best of that time")
+        self.replay.stand(trial, "keep" if answer == "approved" else "discard")
+        if answer == "approved":
+            self.replay.crown(trial, score, "keep")
+
+    def ruled(self, trial: int, ruling: str) -> None:
+        """By the rule ``verified`` a decision needs the answer."""
+        wanted = {"confirmed": "approved", "refused": "refused"}.get(ruling)
+        if wanted is not None and (self.keeps or ruling == "refused") and self.answers.get(trial) != wanted:
+            self._fail(trial, f"recorded as {ruling}, no person has {wanted} it")
+
+    def submitted(self, number: int, parent: int | None) -> None:
+        """Whether a person had to be asked before this trial."""
+        if parent is None or not self.places:
+            return
+        there = self.replay.rows.get(parent)
+        if self.keeps and there is not None and (there[4] == PROVISIONAL or self.answers.get(parent) == "refused"):
+            self._fail(number, f"is built on trial {parent}, which no person has approved")
+        under_way = sum(row["parent"] is not None for row in self.replay.open.values())
+        step = self.places.get("trials")
+        if self.ended or (step and self.replay.trials + under_way >= self.approved_trials + step):
+            self._fail(number, "was submitted after more trials than a person has approved")
 
 
 class Measurements:
@@ -998,6 +1147,7 @@ class Tables:
             ("trials.jsonl", self._trials),
             ("tree.tsv", self._tree),
             ("confirmations.jsonl", self._confirmations),
+            ("approvals.jsonl", self._approvals),
             ("campaign.json", self._campaign),
             ("frontier.jsonl", self._frontier),
             ("best.json", self._best),
@@ -1116,6 +1266,19 @@ class Tables:
                 self.findings.fail("confirmations.jsonl", what, row["trial"])
         for number, turn in left:
             self.findings.fail("confirmations.jsonl", f"round {turn} is missing", number)
+
+    def _approvals(self) -> None:
+        left = dict(self.replay.approvals.asked)
+        if not left and "approvals.jsonl" not in self.bundle.by_name:
+            return  # written before anybody could be asked
+        for line in self.bundle.lines("approvals.jsonl"):
+            row = json.loads(line)
+            said = left.pop(row["number"], {})
+            if not said or any(plain(row[name]) != plain(value) for name, value in said.items()):
+                what = f"question {row['number']} does not follow from its events"
+                self.findings.fail("approvals.jsonl", what, row["trial"])
+        for number in left:
+            self.findings.fail("approvals.jsonl", f"question {number} is missing")
 
     def _campaign(self) -> None:
         found, replay = json.loads(self.bundle.read("campaign.json")), self.replay

@@ -7,14 +7,15 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
-from specialists import launch
+from specialists import decide_admin, launch
 from specialists.forms import LaunchForm
 from specialists.models import Session
 from specialists.read_only_admin import ReadOnlyAdmin
@@ -22,6 +23,7 @@ from specialists.roster_admin import RosterAdmin
 from specialists.study_admin import StudyAdmin
 from trials.models import Campaign
 from trials.services.campaigns import WrongState
+from trials.standing import waiting_for
 
 __all__ = ["RosterAdmin", "StudyAdmin"]
 
@@ -38,7 +40,7 @@ def _steer(verb: Callable[..., Campaign], done: str, request: HttpRequest, campa
 
 @admin.register(Campaign)
 class CampaignAdmin(ReadOnlyAdmin):
-    """``Add`` opens the launch form; pause, resume and stop are actions of the list."""
+    """``Add`` opens the launch form; pause, resume, stop and answer are actions of the list."""
 
     list_display = (
         "name",
@@ -53,14 +55,22 @@ class CampaignAdmin(ReadOnlyAdmin):
     )
     list_filter = ("state", "environment", "profile")
     search_fields = ("name", "slug")
-    actions = ("pause", "resume", "stop")
+    actions = ("pause", "resume", "stop", "decide")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("trials.add_campaign")
 
     def get_urls(self) -> list[URLPattern]:
         launch_path = path("add/", self.admin_site.admin_view(self.launch_view), name="trials_campaign_add")
-        return [launch_path, *super().get_urls()]
+        decide = path("<int:pk>/decide/", self.admin_site.admin_view(self.decide_view), name="trials_campaign_decide")
+        return [launch_path, decide, *super().get_urls()]
+
+    def decide_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """What the campaign asks a person, and the answers."""
+        if not self.has_steer_permission(request):
+            raise PermissionDenied
+        context = self.admin_site.each_context(request) | {"title": "Answer a campaign", "opts": self.opts}
+        return decide_admin.decide(request, get_object_or_404(Campaign, pk=pk), context)
 
     def launch_view(self, request: HttpRequest) -> HttpResponse:
         """The launch form: bad values come back with an error at their field, good ones start the campaign."""
@@ -98,6 +108,14 @@ class CampaignAdmin(ReadOnlyAdmin):
     @admin.action(description="Stop: trials in flight are cancelled", permissions=["steer"])
     def stop(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:
         _steer(launch.stop, "stopped", request, campaigns)
+
+    @admin.action(description="Answer what it asks a person", permissions=["steer"])
+    def decide(self, request: HttpRequest, campaigns: QuerySet[Campaign]) -> HttpResponse | None:
+        asking = [campaign for campaign in campaigns if waiting_for(campaign)]
+        if len(asking) == 1:
+            return redirect(reverse("admin:trials_campaign_decide", args=[asking[0].pk]))
+        messages.error(request, "Choose one of them." if asking else "None of them waits for a person.")
+        return None
 
     def has_steer_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("trials.change_campaign")

@@ -13,6 +13,8 @@ from specialists.roster_store import titles
 from specialists.vocab import ProposerName
 from trials.vocab import Enforcement, KeepRule, LineagePolicy
 
+APPROVED_STEPS = ("approve_trials", "approve_hours", "approve_usd")
+
 
 def pairs(values: Any) -> list[tuple[str, str]]:
     return [(str(value), str(value)) for value in values]
@@ -60,6 +62,12 @@ class LaunchForm(forms.Form):
     start_from = forms.CharField(
         max_length=100, required=False, help_text="SLUG or SLUG:TRIAL of a campaign to start from its best or a keep."
     )
+    approve_keeps = forms.BooleanField(required=False, help_text="A person is asked before a keep becomes the base.")
+    approve_trials = forms.IntegerField(initial=0, required=False, help_text="A person is asked after each so many.")
+    approve_hours = forms.FloatField(initial=0, required=False, help_text="A person is asked after each so many.")
+    approve_usd = forms.FloatField(
+        initial=0, required=False, help_text="A person is asked after each so many US dollars for language models."
+    )
     level = forms.ChoiceField(choices=pairs(LEVELS), initial="L2", help_text="The least isolation that is accepted.")
     usd = forms.FloatField(
         required=False, label="US dollars", help_text="For language models; empty: as the server is set."
@@ -80,4 +88,5 @@ class LaunchForm(forms.Form):
 
     def chosen(self) -> LaunchSettings:
         """The settings of a form whose fields are valid."""
-        return LaunchSettings(**self.cleaned_data)
+        steps = {name: self.cleaned_data[name] or 0 for name in APPROVED_STEPS}
+        return LaunchSettings(**self.cleaned_data | steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from django.utils.module_loading import import_string
 
 from evaluators.contract import Environment, EnvironmentSpec
 from evaluators.registry import ENVIRONMENTS
-from specialists import dispatch, sessions
+from specialists import checkpoints, dispatch, sessions
 from specialists.proposers.catalog import applies
 from specialists.proposers.command.config import NotConfigured
 from specialists.proposers.command.proposer import configured
@@ -24,9 +25,9 @@ from specialists.starts import Start, StartError, start_of
 from specialists.vocab import CATALOGUED, ProposerName
 from specialists.workspace import decode
 from trials.access import visible_campaigns
-from trials.models import Campaign
-from trials.services import campaigns, submissions
-from trials.vocab import CampaignState, Enforcement, KeepRule, LineagePolicy
+from trials.models import Approval, Campaign
+from trials.services import answers, campaigns, submissions
+from trials.vocab import Answer, CampaignState, Enforcement, KeepRule, LineagePolicy
 
 LEVELS = ("L2", "L3", "L4")
 MAX_TRIALS, MAX_SLOTS, MAX_HOURS = 1_000_000, 512, 24.0 * 365
@@ -49,6 +50,8 @@ class LaunchSettings:
 
     start_from: ``SLUG`` or ``SLUG:TRIAL`` of a campaign whose keep is the starting recipe; empty: the environment's.
     usd: money for language models, None: as the environment says (docs/llm.md).
+    approve_keeps: a person is asked before a keep becomes the base; approve_trials, approve_hours, approve_usd: and
+    before more than each so much is used (0: nobody is).
     Without a roster the environment's first is taken; without a keep rule ``verified``, or ``strict`` where scores are
     a script's own word.
     """
@@ -70,6 +73,10 @@ class LaunchSettings:
     level: str = "L2"
     name: str = ""
     usd: float | None = None
+    approve_keeps: bool = False
+    approve_trials: int = 0
+    approve_hours: float = 0.0
+    approve_usd: float = 0.0
 
 
 def validate(chosen: LaunchSettings, user: User | None = None) -> tuple[Environment, Roster, Start]:
@@ -93,6 +100,7 @@ def validate(chosen: LaunchSettings, user: User | None = None) -> tuple[Environm
     _between("hours", chosen.hours, 0.01, MAX_HOURS)
     _between("no_improvement_hours", chosen.no_improvement_hours, 0.01, MAX_HOURS)
     _between("seed", chosen.seed, 0, 2**31 - 1)
+    _checkpoints(chosen)
     start = _start(chosen, environment.spec, user)
     if chosen.proposer in CATALOGUED:
         _in_catalogue(environment.spec, start)
@@ -100,6 +108,18 @@ def validate(chosen: LaunchSettings, user: User | None = None) -> tuple[Environm
         _has_agent(chosen)
     agent_plan(chosen, roster)
     return environment, roster, start
+
+
+def _checkpoints(chosen: LaunchSettings) -> dict[str, Any]:
+    """Where a person is asked. Raises LaunchError."""
+    _between("approve_trials", chosen.approve_trials, 0, MAX_TRIALS)
+    _between("approve_hours", chosen.approve_hours, 0, MAX_HOURS)
+    _between("approve_usd", chosen.approve_usd, 0, 1e9)
+    if chosen.approve_usd and chosen.proposer != ProposerName.LLM:
+        raise LaunchError("approve_usd", f"what {chosen.proposer} costs is not known here, expected no amount")
+    return checkpoints.chosen_at_launch(
+        chosen.approve_keeps, trials=chosen.approve_trials, hours=chosen.approve_hours, usd=chosen.approve_usd
+    )
 
 
 def _roster(name: str, spec: EnvironmentSpec) -> Roster:
@@ -208,6 +228,7 @@ def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = N
         no_improvement_hours=chosen.no_improvement_hours,
         origin=begun.origin,
         agent=agent_plan(chosen, roster),
+        checkpoints=_checkpoints(chosen),
     )
     with transaction.atomic():
         campaign = campaigns.create_campaign(plan, actor=actor, user=user)
@@ -241,3 +262,12 @@ def resume(campaign: Campaign, *, actor: str) -> Campaign:
 def stop(campaign: Campaign, *, actor: str) -> Campaign:
     """End the search now; trials in flight are cancelled and stay on record as such."""
     return campaigns.change_state(campaign.pk, CampaignState.STOPPED, actor=actor, reason=f"stopped by {actor}")
+
+
+def answer(
+    campaign: Campaign, given: Answer, *, actor: str, numbers: Collection[int] | None = None, remark: str = ""
+) -> list[Approval]:
+    """A person answers what the campaign asks, and it goes on. See trials.services.answers."""
+    answered = answers.answer(campaign.pk, given, actor=actor, numbers=numbers, remark=remark)
+    dispatch.advance(campaign.pk)
+    return answered

@@ -15,6 +15,7 @@ from specialists.workspace import decode
 from trials.lineage import LineageSlice, visible_trials
 from trials.models import Campaign, Trial
 from trials.querysets import TrialQuerySet
+from trials.services import approvals
 from trials.services.blobs import get_text, get_tree
 
 ROWS = 20
@@ -30,8 +31,10 @@ def source_reader(campaign: Campaign, view: LineageSlice) -> Callable[[int], Map
     def read(number: int) -> Mapping[str, str]:
         if number not in shown and not visible_trials(campaign, view.role, view.up_to).filter(number=number).exists():
             raise LookupError(f"trial {number} is not in this lineage slice")
-        trial = Trial.objects.only("source_id").get(campaign=campaign, number=number)
-        return decode(get_tree(trial.source_id))
+        trial = Trial.objects.get(campaign=campaign, number=number)
+        if why := approvals.no_base(campaign, trial):
+            raise LookupError(why)
+        return decode(get_tree(trial.tree_sha256))
 
     return read
 

@@ -20,6 +20,8 @@ class Situation:
     open_trials: how many of each; sessions: sessions started so far; spent_roles: roles whose last session found
     nothing to propose on the evidence that a new one would see again, or whose budget is used; exhausted: why the
     campaign's budget for agents has no room for another session, empty while it has; budgets_spent: some role's has.
+    Of a campaign that asks a person: waiting, what for, in words; used_up, the budget of which all that was approved is
+    used; refused, why a person has ended the search.
     Of the keep rule ``verified``: calibrated, the start's noise is known; confirming, open confirmations (a trial that
     is being confirmed is not closed for ``finished_through``); repeats, measurements for either that are in flight;
     repeats_wanted, those that could be ordered now; measuring, work orders of all kinds that hold an evaluator.
@@ -28,7 +30,7 @@ class Situation:
     state: CampaignState
     now: datetime
     created_at: datetime
-    last_keep_at: datetime | None
+    last_gain_at: datetime | None
     max_trials: int
     max_hours: float
     no_improvement_hours: float
@@ -48,6 +50,9 @@ class Situation:
     spent_roles: frozenset[str]
     exhausted: str = ""
     budgets_spent: bool = False
+    waiting: str = ""
+    used_up: str = ""
+    refused: str = ""
     calibrated: bool = True
     confirming: int = 0
     repeats: int = 0
@@ -71,6 +76,13 @@ class StartSession:
 
 
 @dataclass(frozen=True)
+class Ask:
+    """A person has to say whether more of this budget may be used."""
+
+    subject: str
+
+
+@dataclass(frozen=True)
 class Finish:
     reason: str
 
@@ -85,7 +97,7 @@ class Wait:
     reason: str
 
 
-Decision = Repeat | StartSession | Finish | Fail | Wait
+Decision = Repeat | StartSession | Ask | Finish | Fail | Wait
 
 
 def session_seed(seed: int, number: int) -> int:
@@ -103,7 +115,7 @@ def role_order(roles: Sequence[str], seed: int, number: int) -> list[str]:
 
 
 def decide(at: Situation) -> Decision:
-    """The next step of a campaign: measure again, start one session, finish, fail, or wait.
+    """The next step of a campaign: measure again, start one session, ask a person, finish, fail, or wait.
 
     Measurements that decide something go first: what is built on a provisional trial may be built on sand.
     """
@@ -119,7 +131,7 @@ def decide(at: Situation) -> Decision:
     over = limit_reached(at)
     if over is not None:
         return Wait(f"{over}; waiting for what is in flight") if _in_flight(at) else Finish(over)
-    return _start(at)
+    return _checkpoint(at) or _start(at)
 
 
 def _in_flight(at: Situation) -> bool:
@@ -133,12 +145,24 @@ def limit_reached(at: Situation) -> str | None:
         return f"all {at.max_trials} trials are done"
     if at.now - at.created_at >= timedelta(hours=at.max_hours):
         return f"{at.max_hours:g} hours are over"
-    if at.exhausted:
-        return at.exhausted
-    newest_gain = at.last_keep_at or at.created_at
+    if at.exhausted or at.refused:
+        return at.exhausted or at.refused
+    if at.waiting:
+        return None  # nothing can improve meanwhile
+    newest_gain = at.last_gain_at or at.created_at
     if at.now - newest_gain >= timedelta(hours=at.no_improvement_hours):
         return f"no improvement for {at.no_improvement_hours:g} hours"
     return None
+
+
+def _checkpoint(at: Situation) -> Decision | None:
+    """What a person has to say first; None where nobody is asked now."""
+    if at.waiting:
+        return Wait(at.waiting)
+    if not at.used_up:
+        return None
+    told = f"all {at.used_up} that were approved are used; waiting for what is in flight"
+    return Wait(told) if _in_flight(at) else Ask(at.used_up)
 
 
 def _start(at: Situation) -> Decision:

@@ -15,7 +15,7 @@ from evaluators import services as evaluators
 from evaluators.preflight import refusal
 from evaluators.registry import profile_of
 from evaluators.sizing import projected_size
-from specialists import dispatch, loop, sessions
+from specialists import checkpoints, dispatch, loop, sessions
 from specialists.budgets import Budget
 from specialists.lease import Lease, LeaseLost
 from specialists.library import TrialLibrary, source_reader
@@ -28,8 +28,9 @@ from specialists.workspace import encode, unified_diff
 from trials.lineage import LineageSlice, build_slice, told_of_twin
 from trials.models import Campaign, Confirmation, Evaluation, Trial
 from trials.repeated import similar
-from trials.services import campaigns, leases, repeats, submissions
+from trials.services import approvals, campaigns, leases, repeats, submissions
 from trials.services.events import append_event
+from trials.standing import waiting_for
 from trials.vocab import CampaignState, EventKind, KeepRule, Purpose, TrialState
 
 logger = logging.getLogger(__name__)
@@ -40,18 +41,20 @@ def situation(campaign: Campaign) -> loop.Situation:
     """What the loop needs to know of a locked campaign."""
     open_trials = list(Trial.objects.of(campaign.pk).open().values_list("number", "role"))
     running = list(Session.objects.filter(campaign=campaign, state=SessionState.RUNNING).values_list("role", flat=True))
-    confirming = list(Confirmation.objects.open(campaign.pk).values_list("trial__number", flat=True))
-    first_open = min((*(number for number, _ in open_trials), *confirming), default=campaign.last_number + 1)
+    confirming = list(Confirmation.objects.undecided(campaign.pk).values_list("trial__number", flat=True))
+    unsettled = [*(number for number, _ in open_trials), *confirming, *checkpoints.waiting_trials(campaign)]
+    first_open = min(unsettled, default=campaign.last_number + 1)
     start = Trial.objects.of(campaign.pk).filter(number=0).first()
     roles = [role["name"] for role in campaign.roles]
     closed = sessions.closed_accounts(campaign) if campaign.agent else {}
     searching = [number for number, _ in open_trials if number > 0]
     next_number = campaign.last_number + 1
+    submitted = campaign.trial_count + len(searching) + len(running)
     return loop.Situation(
         state=CampaignState(campaign.state),
         now=timezone.now(),
         created_at=campaign.created_at,
-        last_keep_at=campaign.last_keep_at,
+        last_gain_at=checkpoints.last_gain(campaign),
         max_trials=campaign.max_trials,
         max_hours=campaign.max_hours,
         no_improvement_hours=campaign.no_improvement_hours,
@@ -59,7 +62,7 @@ def situation(campaign: Campaign) -> loop.Situation:
         seed=campaign.seed,
         reproducible=campaign.reproducible,
         roles=roles,
-        submitted=campaign.trial_count + len(searching) + len(running),
+        submitted=submitted,
         next_number=next_number,
         finished_through=first_open - 1,
         has_baseline=campaign.best_score is not None,
@@ -71,6 +74,9 @@ def situation(campaign: Campaign) -> loop.Situation:
         spent_roles=_spent_roles(campaign, roles, next_number) | closed.keys(),
         exhausted=closed.get("", ""),
         budgets_spent=bool(closed),
+        waiting=waiting_for(campaign),
+        used_up=checkpoints.used_up(campaign, submitted),
+        refused=checkpoints.refusal(campaign),
         calibrated=campaign.keep_rule != KeepRule.VERIFIED or campaign.noise_sd is not None,
         confirming=len(confirming),
         repeats=Evaluation.objects.repeats_in_flight(campaign.pk).count(),
@@ -127,6 +133,9 @@ def _step(campaign_id: int) -> bool:
     if isinstance(decision, loop.StartSession):
         _start_session(campaign, decision)
         return True
+    if isinstance(decision, loop.Ask):
+        subject = decision.subject
+        approvals.ask_for_budget(campaign, subject, checkpoints.used(campaign, campaign.trial_count)[subject])
     if isinstance(decision, loop.Fail):
         campaigns.change_state(campaign.pk, CampaignState.FAILED, actor="loop", reason=decision.reason)
         transaction.on_commit(partial(dispatch.campaign_ended, campaign.pk), robust=True)

@@ -32,7 +32,9 @@ def process_environment() -> dict[str, str]:
     return os.environ | {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "autoresearch_site.settings"}
 
 
-LEDGER = ("trials_event", "trials_measurement", "trials_blob", "trials_siteevent", "trials_trial")
+LEDGER = (
+    "trials_event", "trials_measurement", "trials_blob", "trials_siteevent", "trials_trial", "trials_approval",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")

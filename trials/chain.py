@@ -30,6 +30,7 @@ WITHHOLDABLE = frozenset(
         "note",
         "excerpt",
         "username",
+        "remark",
     }
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 from channels.layers import get_channel_layer
 
 from trials.models import Campaign, Confirmation, Event, Trial
-from trials.standing import why
+from trials.standing import waiting_for, why
 
 logger = logging.getLogger(__name__)
 SEND_SECONDS = 2.0
@@ -65,7 +65,8 @@ def campaign_head(campaign: Campaign) -> dict[str, Any]:
         "best_score": campaign.best_score,
         "improvement": campaign.improvement,
         "noise_sd": campaign.noise_sd,
-        "confirming": Confirmation.objects.open(campaign.pk).count() if campaign.noise_sd is not None else 0,
+        "confirming": Confirmation.objects.undecided(campaign.pk).count() if campaign.noise_sd is not None else 0,
+        "waiting": waiting_for(campaign),
     }
 
 

@@ -29,6 +29,7 @@ from trials.report_models import CampaignReport as CampaignReport  # noqa: PLC04
 from trials.search_models import TrialWords  # noqa: F401 - a model of this app
 from trials.site_models import SiteEvent  # noqa: F401 - a model of this app
 from trials.sketch import FAILURE_LENGTH
+from trials.standing_models import Approval as Approval  # noqa: PLC0414
 from trials.standing_models import Confirmation as Confirmation  # noqa: PLC0414
 from trials.standing_models import FrontierStep as FrontierStep  # noqa: PLC0414
 from trials.standing_models import Rollup as Rollup  # noqa: PLC0414
@@ -91,6 +92,7 @@ class Campaign(models.Model):
     seed = models.BigIntegerField()
     reproducible = models.BooleanField(default=False)
     origin = models.JSONField(default=dict)  # of a start that is another campaign's trial
+    checkpoints = models.JSONField(default=dict)  # where a person is asked (trials.checkpoints); empty: nowhere
 
     max_trials = models.PositiveIntegerField()
     max_hours = models.FloatField()
@@ -157,6 +159,11 @@ class Campaign(models.Model):
     def uncounted_labels(self) -> frozenset[Label]:
         """Labels that are not counted as trials; of a released run every row but the baseline counts."""
         return frozenset({Label.BASELINE}) if self.is_released_run else UNCOUNTED_LABELS
+
+    @property
+    def approves_keeps(self) -> bool:
+        """Whether a person is asked before a keep becomes the base."""
+        return bool(self.checkpoints.get("keeps"))
 
     @property
     def chain(self) -> str:

@@ -17,6 +17,7 @@ from trials.vocab import (
     OPEN_TRIAL_STATES,
     REPEATS,
     SCORED_LABELS,
+    Answer,
     Direction,
     EvaluationState,
     Label,
@@ -136,7 +137,7 @@ class TrialQuerySet(models.QuerySet[Any]):
 
     def for_rows(self) -> Self:
         """What the trial table shows, without the wide text columns."""
-        rows = self.select_related("parent").prefetch_related("confirmations")
+        rows = self.select_related("parent").prefetch_related("confirmations", "approvals")
         return rows.defer("proposal", "excerpt", "surface")
 
     def for_table(self, names: Collection[str]) -> Self:
@@ -170,6 +171,20 @@ class ConfirmationQuerySet(models.QuerySet[Any]):
         """Confirmations under way, by trial number."""
         return self.filter(campaign_id=campaign_id, ruling="").select_related("trial").order_by("trial__number")
 
+    def undecided(self, campaign_id: int) -> Self:
+        """Those under way that still have to be measured: not those that wait for a person."""
+        return self.open(campaign_id).exclude(trial__approvals__answer="")
+
+
+class ApprovalQuerySet(models.QuerySet[Any]):
+    def open(self, campaign_id: int) -> Self:
+        """Questions that wait for a person, in the order in which they were asked."""
+        return self.filter(campaign_id=campaign_id, answer="").select_related("trial").order_by("number")
+
+    def approved(self, campaign_id: int, subject: str) -> Self:
+        """Questions about one subject that were answered with yes, the newest first."""
+        return self.filter(campaign_id=campaign_id, subject=subject, answer=Answer.APPROVED).order_by("-number")
+
 
 class WorkerQuerySet(models.QuerySet[Any]):
     def alive(self, now: datetime) -> Self:
@@ -183,7 +198,7 @@ class EventQuerySet(models.QuerySet[Any]):
         return (
             self.filter(campaign_id=campaign_id, seq__gt=seq)
             .select_related("trial", "trial__parent")
-            .prefetch_related("trial__confirmations")
+            .prefetch_related("trial__confirmations", "trial__approvals")
             .order_by("seq")
         )
 

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
 
 from trials import confirm, counting, repairs
+from trials.checkpoints import asked_where
 from trials.counting import Outcome
 from trials.edits import EditKind, kind_of
-from trials.models import Blob, Campaign, FrontierStep, Measurement, Rollup, Trial
+from trials.models import Approval, Blob, Campaign, Event, FrontierStep, Measurement, Rollup, Trial
 from trials.services.blobs import get_blob
 from trials.vocab import Label, Purpose
 
-VERSION = 1  # of the definitions: a report of another version is computed again
+VERSION = 2  # of the definitions: a report of another version is computed again
 CHAINS = 200
 SCAN = 2_000
 #: One letter per trial number in ``CampaignReport.edit_kinds``: no trial with a parent, no two sources, else the kind.
@@ -69,6 +70,8 @@ def build_report(campaign: Campaign, known_edits: str = "") -> Built:
         "repeats": {"measurements": campaign.repeat_count, "machine_hours": campaign.repeat_seconds / 3600.0},
         "noise_sd": campaign.noise_sd,
         "origin": campaign.origin or None,
+        "checkpoints": asked_where(campaign.checkpoints),
+        "approvals": questions(Approval.objects.filter(campaign=campaign).select_related("trial")),
         "enforcement": campaign.enforcement,
         "boundary_crossings": campaign.crossing_count,
         "cross_role_keep_parent": counting.crossings(rows),
@@ -246,3 +249,28 @@ def sealed_scores(campaign: Campaign) -> dict[str, Any]:
 
 def _ends(told: confirm.Interval) -> list[float] | None:
     return None if told.low is None or told.high is None else [told.low, told.high]
+
+
+def questions(asked: Iterable[Approval]) -> list[dict[str, Any]]:
+    """What people were asked and what they answered, by whom and when; ``answer`` is None while nobody has.
+
+    ``by`` is None where a bundle withheld the name, ``loop`` or ``judge`` where no person was needed any more.
+    """
+    rows = list(asked)
+    seqs = [row.answered_seq for row in rows if row.answered_seq is not None]
+    events = Event.objects.filter(campaign__in={row.campaign_id for row in rows}, seq__in=seqs)
+    actors: dict[int | None, str] = dict(events.values_list("seq", "actor"))
+    return [
+        {
+            "subject": row.subject,
+            "trial": None if row.trial is None else row.trial.number,
+            "score": row.score,
+            "used": row.used,
+            "asked_at": row.asked_at.isoformat(),
+            "answer": row.answer or None,
+            "by": actors.get(row.answered_seq) or None,
+            "answered_at": None if row.answered_at is None else row.answered_at.isoformat(),
+            "remark": row.remark,
+        }
+        for row in rows
+    ]

@@ -48,6 +48,8 @@ def _figures(campaign: Campaign, report: Mapping[str, Any]) -> dict[str, Any]:
         "everything": report["infrastructure"]["with"],
         "chains": report["repairs"]["chains"][::-1][:CHAINS],
         "gate_or_cap": _boundaries(report),
+        "questions": report["approvals"][::-1][:STEPS],
+        "hidden_questions": max(0, len(report["approvals"]) - STEPS),
     }
 
 

@@ -1,4 +1,4 @@
-"""Tables behind what counts: confirmations, rollups, frontier. ``trials.models`` has their names too."""
+"""Tables behind what counts: confirmations, approvals, rollups, frontier. ``trials.models`` has their names too."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from django.db import models
 from django.db.models import Q
 
 from trials.fields import choices
-from trials.querysets import ConfirmationQuerySet, RollupQuerySet
-from trials.vocab import Label, Ruling
+from trials.querysets import ApprovalQuerySet, ConfirmationQuerySet, RollupQuerySet
+from trials.vocab import Answer, Label, Ruling, Subject
 
 
 class Confirmation(models.Model):
@@ -51,6 +51,46 @@ class Confirmation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.trial} against {self.incumbent} {self.ruling}"
+
+
+class Approval(models.Model):
+    """A question to a person, and the answer: ``answered_seq`` is the event that says by whom.
+
+    Of a keep: the trial, and the score at which it would be the best. Of a budget: ``used``, how much of it was used by
+    then. Answered rows never change: a database trigger refuses it.
+    """
+
+    campaign = models.ForeignKey("trials.Campaign", on_delete=models.PROTECT, related_name="approvals", db_index=False)
+    number = models.PositiveIntegerField()
+    subject = models.CharField(max_length=8, choices=choices(Subject))
+    trial = models.ForeignKey("trials.Trial", null=True, on_delete=models.PROTECT, related_name="approvals")
+    score = models.FloatField(null=True, blank=True)
+    used = models.FloatField(null=True, blank=True)
+    asked_at = models.DateTimeField()
+    answer = models.CharField(max_length=10, choices=choices(Answer), blank=True)
+    remark = models.CharField(max_length=300, blank=True)
+    answered_at = models.DateTimeField(null=True, blank=True)
+    answered_seq = models.BigIntegerField(null=True, blank=True)
+
+    objects = ApprovalQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["campaign", "number"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["campaign", "number"], name="approval_number_unique"),
+            models.UniqueConstraint(fields=["trial"], condition=Q(answer=""), name="approval_open_once"),
+            models.CheckConstraint(
+                condition=Q(answer="", answered_at=None, answered_seq=None)
+                | ~Q(answer="") & Q(answered_at__isnull=False, answered_seq__isnull=False),
+                name="approval_answered_by_event",
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["campaign"], name="approval_open", condition=Q(answer="")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id}?{self.number} {self.subject} {self.answer}"
 
 
 class Rollup(models.Model):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from trials import analytics, charts, diffview
+from trials import analytics, charts, diffview, report
 from trials.chain import chain_hash
 from trials.confirm import MOST_PAIRS
 from trials.formatting import score, visible, words
@@ -46,6 +46,7 @@ def context(trial: Trial) -> dict[str, Any]:
         "notes": _pairs(trial.proposal.get("notes")),
         "similar": _similar(trial.proposal.get("similar")),
         "confirmations": [_confirmation(row) for row in trial.confirmations.select_related("incumbent")[:ROUNDS]],
+        "approvals": report.questions(trial.approvals.select_related("trial")),
         "numbers": trial.numbers.items(),
         "cap": campaign.spec.get("profile", {}).get("limits", {}).get("artifact_bytes"),
         "split": charts.time_split({name: getattr(trial, f"{name}_seconds") for name in analytics.SECONDS}),

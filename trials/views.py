@@ -14,6 +14,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from trials import analytics, charts, people_views, report, trial_page
 from trials.access import access_campaign, access_trial, may_steer, visible_campaigns
+from trials.checkpoints import asked_where
 from trials.formatting import delta, duration
 from trials.live import campaign_head, trial_row
 from trials.models import Campaign, Event, Restriction, Trial
@@ -75,6 +76,7 @@ def campaign(request: HttpRequest, slug: str) -> HttpResponse:
         "latest": Event.objects.after(found.pk, found.last_seq - 1).first(),
         "open": {row["number"]: row["state"] for row in context["rows"] if row["state"] in OPEN_TRIAL_STATES},
         "frontier_about": _frontier_about(found),
+        "asked_where": asked_where(found.checkpoints),
         "may_steer": steers,
         "restricted": steers and Restriction.objects.filter(campaign=found).exists(),
         "blank": trial_row(Trial(campaign=found, submitted_at=timezone.now())) | {"number": None, "submitted_at": None},

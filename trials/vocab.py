@@ -81,7 +81,26 @@ class Ruling(StrEnum):
     CONFIRMED = "confirmed"
     REFUTED = "refuted"
     SUPERSEDED = "superseded"  # another trial became the best meanwhile: it goes on against that one
+    REFUSED = "refused"  # the test confirmed it, a person did not approve it
     ABANDONED = "abandoned"  # the campaign was stopped
+
+
+class Subject(StrEnum):
+    """What a person is asked: whether a keep becomes the base, or whether more than so much may be used."""
+
+    KEEP = "keep"
+    TRIALS = "trials"
+    HOURS = "hours"
+    USD = "usd"
+
+
+class Answer(StrEnum):
+    """What became of a question to a person."""
+
+    APPROVED = "approved"
+    REFUSED = "refused"
+    OVERTAKEN = "overtaken"  # another trial was approved meanwhile, and is better
+    ABANDONED = "abandoned"  # the campaign ended before anybody answered
 
 
 class CampaignState(StrEnum):
@@ -133,6 +152,8 @@ class EventKind(StrEnum):
     SESSION_ENDED = "session_ended"
     TRIAL_SUBMITTED = "trial_submitted"
     BOUNDARY_CROSSED = "boundary_crossed"
+    APPROVAL_ASKED = "approval_asked"
+    APPROVAL_ANSWERED = "approval_answered"
     TRIAL_STARTED = "trial_started"
     TRIAL_RETRIED = "trial_retried"
     TRIAL_FINISHED = "trial_finished"

@@ -38,6 +38,8 @@ function showHead(head) {
   badge.dataset.name = head.state;
   badge.textContent = format.words(head.state);
   document.querySelector("[data-actions]")?.setAttribute("data-state", head.state);
+  const asks = document.querySelector("[data-waiting]");
+  if (asks) asks.hidden = !head.waiting;
 }
 
 function showLatest(event) {

@@ -11,10 +11,11 @@ import verify_bundle
 from tests.bundles import tampering
 from tests.bundles.records import exported, golf_campaign, try_one, verified
 from tests.factories import measure_repeats
-from trials.models import Campaign, Confirmation, Evaluation, Trial
-from trials.services import campaigns
+from trials import confirm
+from trials.models import Campaign, Confirmation, Evaluation, Event, Trial
+from trials.services import campaigns, confirmations
 from trials.services.imports import import_bundle
-from trials.vocab import CampaignState, Label
+from trials.vocab import CampaignState, Direction, Label, Ruling
 
 pytestmark = pytest.mark.django_db
 
@@ -69,3 +70,29 @@ def test_a_decision_that_does_not_follow_is_named(tmp_path: Path, member: str, c
     edited = tampering.replace(members, member, rows)
     found = verify_bundle.verify(tampering.write(tmp_path / "edited.zip", edited, sign=True))
     assert not found["ok"] and number in {one["trial"] for one in found["failures"]}
+
+
+def test_a_look_is_followed_with_the_noise_of_its_time(tmp_path: Path) -> None:
+    """Trial 2 falls just short of its first look; then trial 1 is refuted, whose scores hardly scatter."""
+    campaign = golf_campaign(keep_rule="verified")
+    try_one(campaign, 2.5, parent=None)
+    left = iter([2.51, 2.49, 2.5, 2.505, 2.495])
+    measure_repeats(campaign, lambda order: next(left))
+    for score in (2.44, 2.44):
+        try_one(Campaign.objects.get(pk=campaign.pk), score)
+    part = Confirmation.objects.get(trial__number=2).part
+    noise = confirmations.noise_of(Campaign.objects.get(pk=campaign.pk))
+
+    def first_look(gain: float, noise: confirm.Noise) -> confirm.Look:
+        return confirm.look([confirm.Pair(2.5 - gain, 2.5)], noise, part, Direction.LOWER)
+
+    gain = max(step / 1000 for step in range(400) if first_look(step / 1000, noise).ruling is not Ruling.CONFIRMED)
+    worth = {0: [0.0, 0.0], 1: [0.001, 0.001], 2: [gain, gain + 0.001]}
+    for turn in range(2):
+        measure_repeats(campaign, lambda order, turn=turn: 2.5 - worth[order.trial.number][turn])
+    campaign.refresh_from_db()
+    assert [one.ruling for one in Confirmation.objects.order_by("trial__number")] == ["refuted", "confirmed"]
+    told = Event.objects.get(kind="confirmation_closed", trial__number=1).payload
+    assert first_look(gain, confirm.Noise(told["noise_sd"], told["noise_df"])).ruling is Ruling.CONFIRMED
+    report = verified(exported(campaign, tmp_path))
+    assert report["failures"] == [] and report["ok"]

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
 from specialists import launch
 from specialists.launch import LaunchSettings, launch_campaign
 from specialists.models import Session
 from tests.bundles.records import exported, verified
 from tests.trials.test_services import chain_is_whole
-from trials.models import Campaign, Evaluation, Measurement, Rollup, Trial
+from trials.models import Approval, Campaign, Evaluation, Measurement, Rollup, Trial
 from trials.services.blobs import get_text, get_tree
 from trials.services.reports import current_report
 from trials.vocab import LIVE_CAMPAIGN_STATES, SCORED_LABELS, Label, Purpose
@@ -132,3 +133,26 @@ def test_the_catalogue_searches_every_other_environment(workers: Path) -> None:
             parent, source = get_tree(trial.parent.source_id), get_tree(trial.source_id)
             changed = {name for name in source if source[name] != parent[name]}
             assert changed and changed <= set(trial.surface)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_campaign_waits_for_a_person_and_goes_on_with_the_answer(workers: Path) -> None:
+    campaign = launch_campaign(
+        settings(name="asks", trials=2, slots=1, approve_trials=1, approve_keeps=True), actor="ada"
+    )
+
+    def waits_or_ends() -> bool:
+        return ended(campaign) or Approval.objects.open(campaign.pk).exists()
+
+    asked = 0
+    while not ended(campaign):
+        wait_until(waits_or_ends, workers)
+        if not ended(campaign):
+            asked += 1
+            call_command("campaign", "approve", campaign.slug)
+    assert (campaign.state, campaign.state_reason) == ("finished", "all 2 trials are done")
+    assert asked and set(campaign.approvals.values_list("answer", flat=True)) == {"approved"}
+    kept = Trial.objects.of(campaign.pk).filter(standing=Label.KEEP).count()
+    assert kept == campaign.keep_count == campaign.approvals.filter(subject="keep").count()
+    report = verified(exported(campaign, workers, "asks.zip"))
+    assert (report["failures"], report["checked"]["questions to people"]) == ([], campaign.approvals.count())

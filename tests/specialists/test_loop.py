@@ -16,7 +16,7 @@ RUNNING = Situation(
     state=CampaignState.RUNNING,
     now=NOW,
     created_at=NOW - timedelta(hours=1),
-    last_keep_at=None,
+    last_gain_at=None,
     max_trials=60,
     max_hours=24.0,
     no_improvement_hours=4.0,
@@ -74,7 +74,7 @@ def test_it_finishes_when_a_limit_is_reached(change: dict[str, object], words: s
 
 
 def test_a_keep_renews_the_no_improvement_limit() -> None:
-    old = replace(RUNNING, created_at=NOW - timedelta(hours=10), last_keep_at=NOW - timedelta(hours=3))
+    old = replace(RUNNING, created_at=NOW - timedelta(hours=10), last_gain_at=NOW - timedelta(hours=3))
     assert isinstance(decide(old), StartSession)
 
 

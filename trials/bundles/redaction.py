@@ -25,7 +25,7 @@ PROFILES = ("names", "prompts", "sources")
 WITHHELD_ALWAYS = "secret"
 #: Columns that a profile empties, whatever their table.
 COLUMNS = {
-    "names": frozenset({"worker"}),
+    "names": frozenset({"worker", "remark"}),
     "prompts": frozenset({"lineage_view", "note", "transcript", "roles"}),
     "sources": frozenset({"diff", "log"}),
 }
@@ -139,7 +139,8 @@ class Redaction:
                 reasons[ACTOR] = "names"
                 if kind == EventKind.CAMPAIGN_STATE:
                     reasons["reason"] = "names"
-            reasons |= {name: "names" for name in ("worker", "fault", "created_by", "username") if name in payload}
+            named = ("worker", "fault", "created_by", "username", "remark")
+            reasons |= {name: "names" for name in named if name in payload}
         if self.has("prompts"):
             reasons |= {name: "prompts" for name in ("roles", "note") if name in payload}
         return reasons

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 from django.template.loader import render_to_string
 
 from trials.bundles.container import ZipWriter
 from trials.bundles.redaction import Redaction
-from trials.models import Campaign, FrontierStep, Rollup, Trial
+from trials.checkpoints import asked_where
+from trials.models import Approval, Campaign, FrontierStep, Rollup, Trial
 from trials.vocab import Direction, Label
 
 NEWEST, STEPS, POINTS = 300, 100, 600
@@ -33,6 +34,8 @@ def write(campaign: Campaign, writer: ZipWriter, redaction: Redaction, row: dict
         "line": _line(campaign),
         "trials": [(trial, told(trial.hypothesis), told(trial.reason)) for trial in shown],
         "newest": NEWEST,
+        "asked": asked_where(campaign.checkpoints),
+        "answers": _answers(campaign),
         "redacted": redaction.profiles,
         "width": WIDTH,
         "height": HEIGHT,
@@ -42,6 +45,11 @@ def write(campaign: Campaign, writer: ZipWriter, redaction: Redaction, row: dict
 
 def _labels(campaign: Campaign) -> list[tuple[str, int]]:
     return [(cell["label"], cell["trials"]) for cell in Rollup.objects.counts(campaign.pk, "label")]
+
+
+def _answers(campaign: Campaign) -> list[tuple[str, int]]:
+    """How often a person's answer was which; empty for questions that wait."""
+    return sorted(Counter(Approval.objects.filter(campaign=campaign).values_list("answer", flat=True)).items())
 
 
 def _roles(campaign: Campaign) -> list[tuple[str, int, int]]:

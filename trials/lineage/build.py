@@ -21,8 +21,9 @@ from trials.lineage.entries import Entry, Foretold, Headroom
 from trials.lineage.likeness import alike_trials
 from trials.lineage.policy import best_trial, visible_trials
 from trials.lineage.slices import LineageSlice
-from trials.models import Campaign, Confirmation, Measurement, Trial
+from trials.models import Approval, Campaign, Confirmation, Measurement, Trial
 from trials.querysets import HELD, TrialQuerySet
+from trials.standing import ANSWERED
 from trials.vocab import HELD_LABELS, SCORED_LABELS, Direction, Label, LineagePolicy, Purpose
 
 CHAIN_FIRST, CHAIN_LAST = render.CHAIN_HEAD, 20
@@ -94,6 +95,7 @@ def _build(campaign: Campaign, role: str, up_to: int | None) -> LineageSlice:
         start_score=campaign.start_score,
         best=None,
         up_to=up_to,
+        asks=campaign.approves_keeps,
     )
     if best is None:
         return base
@@ -194,13 +196,18 @@ def _entries(rows: TrialQuerySet, numbers: Iterable[int]) -> dict[int, Entry]:
 
 
 def _reason() -> Coalesce:
-    """The reason of the outcome and, of a provisional trial, how its confirmation stands."""
+    """The reason of the outcome and, of a provisional trial, what its confirmation and a person say."""
     newest = Confirmation.objects.filter(trial=OuterRef("pk")).order_by("-round")
     words = Case(
         When(ruling="", then=Value("looks better, is being measured again on fresh seeds")),
         default=Concat("ruling", Value(": "), "reason"),
     )
-    decided = Subquery(newest.annotate(words=words).values("words")[:1])
+    question = Approval.objects.filter(trial=OuterRef("pk")).order_by("-number")
+    said = Case(*(When(answer=answer, then=Value(f"; {told}")) for answer, told in ANSWERED.items()))
+    decided = Concat(
+        Subquery(newest.annotate(words=words).values("words")[:1]),
+        Subquery(question.annotate(words=said).values("words")[:1]),
+    )
     both = Case(When(reason="", then=decided), default=Concat("reason", Value("; "), decided))
     # Concat reads nothing as an empty text: only a provisional trial has something to add.
     return Coalesce(Case(When(label=Label.PROVISIONAL, then=both)), "reason")

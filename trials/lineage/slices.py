@@ -24,7 +24,8 @@ class LineageSlice:
     by roles that own some of the same files; similar: hypotheses near the role's last one or the best's; alike:
     failures like the role's last one, and what repaired them; mistaken: predictions furthest from what was measured.
     quiet: how many of the role's newest trials in a row hardly moved the score; since_best: trials numbered after it.
-    origin: text of the campaign that this one started from, as it was then.
+    origin: text of the campaign that this one started from, as it was then. asks: a person approves what may be built
+    on.
     """
 
     policy: str
@@ -50,6 +51,7 @@ class LineageSlice:
     foretold: Foretold | None = None
     headroom: Sequence[Headroom] = ()
     origin: str = ""
+    asks: bool = False
 
     def blocks(self) -> dict[str, Sequence[Entry]]:
         """The blocks by name, in the order of the text."""
@@ -89,6 +91,8 @@ class LineageSlice:
         if self.best is not None:
             since = f", {self.since_best:,} trials ago" if self.since_best else ""
             lines.append(f"best: trial {self.best.number} at {number(self.best.score)}{since}")
+        if self.asks:
+            lines.append("a person approves what becomes the base: nothing may be built on a provisional trial")
         for room in self.headroom:
             used, limit, left = (render.amount(value) for value in (room.used, room.limit, room.left))
             lines.append(f"left by the best: {room.name} {used} of {limit} {room.unit}, {left} left")

@@ -55,6 +55,7 @@ class CampaignPlan:
     enforcement: str = Enforcement.STRICT
     origin: Mapping[str, Any] = field(default_factory=dict)
     agent: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: Mapping[str, Any] = field(default_factory=dict)
 
 
 def create_campaign(
@@ -74,7 +75,7 @@ def create_campaign(
     values = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
     values["spec"], values["origin"] = dict(plan.spec), dict(plan.origin)
     values["roles"] = [dict(role) for role in plan.roles]
-    values["agent"] = dict(plan.agent)
+    values["agent"], values["checkpoints"] = dict(plan.agent), dict(plan.checkpoints)
 
     def write(slug: str) -> Campaign:
         campaign = Campaign.objects.create(

@@ -15,11 +15,12 @@ from django.utils import timezone
 from trials import confirm, keep
 from trials.confirm import Look, Noise, Pair
 from trials.models import Campaign, Confirmation, Evaluation, Measurement, Trial
-from trials.services import standings
+from trials.services import approvals, standings
 from trials.services.events import append_event
 from trials.services.verdicts import JUDGE, Verdict, gate_of
 from trials.vocab import (
     VALID,
+    Answer,
     Direction,
     EvaluationState,
     EventKind,
@@ -157,7 +158,12 @@ def _look(campaign: Campaign, confirmation: Confirmation, pairs: Sequence[Pair])
     gate = gate_of([order.outcome["numbers"] for order in _candidates(confirmation)])
     if ruling is Ruling.CONFIRMED and gate is not None and gate.deficit > 0:
         ruling, reason = Ruling.REFUTED, f"{gate.deficit:.5f} below the gate, in the mean over its seeds"
-    _close(campaign, confirmation, ruling, reason)
+    if ruling is Ruling.CONFIRMED and campaign.approves_keeps:
+        confirmation.reason = reason
+        confirmation.save()
+        approvals.ask_for_keep(campaign, confirmation.trial, statistics.fmean(pair.candidate for pair in pairs))
+    else:
+        _close(campaign, confirmation, ruling, reason)
 
 
 def _told(found: Look, pairs: int) -> str:
@@ -183,9 +189,19 @@ def _candidates(confirmation: Confirmation) -> list[Evaluation]:
     return [seed.candidate for seed in seeds_of(confirmation) if seed.candidate is not None and seed.candidate.outcome]
 
 
+def close_asked(campaign: Campaign, trial: Trial, ruling: Ruling) -> None:
+    """A person has answered: the test had confirmed the trial, and it becomes the best, or is refused."""
+    found = Confirmation.objects.select_related("trial", "trial__parent", "incumbent")
+    confirmation = found.get(trial=trial, ruling="")
+    reason = confirmation.reason if ruling is Ruling.CONFIRMED else f"{confirmation.reason}; a person refused it"
+    _close(campaign, confirmation, ruling, reason)
+
+
 def _close(campaign: Campaign, confirmation: Confirmation, ruling: Ruling, reason: str) -> None:
     """Write the decision and what follows from it: standing, rollups, frontier, the other confirmations."""
     now, trial = timezone.now(), confirmation.trial
+    ended = Answer.ABANDONED if ruling is Ruling.ABANDONED else Answer.OVERTAKEN
+    approvals.close_of(campaign, trial, ended, actor=JUDGE)  # where a person was asked and has not answered
     seeds = seeds_of(confirmation)
     pairs = [seed.pair for seed in seeds if seed.pair is not None]
     _cancel(confirmation)
@@ -199,7 +215,7 @@ def _close(campaign: Campaign, confirmation: Confirmation, ruling: Ruling, reaso
     if ruling is Ruling.CONFIRMED:
         standings.settle(campaign, trial, Label.KEEP)
         standings.crown(campaign, trial, statistics.fmean(pair.candidate for pair in pairs), now)
-    elif ruling is Ruling.REFUTED:
+    elif ruling in (Ruling.REFUTED, Ruling.REFUSED):
         standings.settle(campaign, trial, Label.DISCARD)
     payload = {
         "number": trial.number,
@@ -261,15 +277,16 @@ def _challenge_anew(campaign: Campaign) -> None:
 
 
 def abandon(campaign: Campaign) -> None:
-    """A campaign that is stopped decides nothing more: what is provisional stays so."""
+    """A campaign that ends decides nothing more and waits for nobody: what is provisional stays so."""
     for confirmation in Confirmation.objects.open(campaign.pk).select_related("incumbent"):
         _close(campaign, confirmation, Ruling.ABANDONED, "the campaign was ended")
+    approvals.abandon(campaign)
 
 
 def next_orders(campaign: Campaign) -> list[tuple[Confirmation, Trial, int]]:
     """What could be measured now, by confirmation: the rest of a seed, or the next seed where the last one is done."""
     found: list[tuple[Confirmation, Trial, int]] = []
-    for confirmation in Confirmation.objects.open(campaign.pk).select_related("incumbent"):
+    for confirmation in Confirmation.objects.undecided(campaign.pk).select_related("incumbent"):
         seeds = seeds_of(confirmation)
         if not seeds or seeds[-1].done:
             seeds.append(Seed(_fresh_seed(campaign, confirmation, len(seeds)), None, None))

@@ -26,6 +26,7 @@ FIXED = frozenset(
     {
         "id", "slug", "name", "created_by", "created_at", "environment", "profile", "spec", "spec_sha256", "roster",
         "roles", "proposer", "lineage", "keep_rule", "direction", "score_name", "minimum_level", "seed", "reproducible",
+        "checkpoints",
     }
 )  # fmt: skip
 _SITE_LOCK = 7_305_110  # one writer of the site's chain at a time: pg_advisory_xact_lock

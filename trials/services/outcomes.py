@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from trials import confirm, keep, sketch
 from trials.models import Campaign, Evaluation, Measurement, Trial
-from trials.services import calibrations, confirmations, standings, tallies
+from trials.services import approvals, calibrations, confirmations, standings, tallies
 from trials.services.events import append_event
 from trials.services.verdicts import JUDGE, Verdict
 from trials.vocab import (
@@ -69,10 +69,18 @@ def record_outcome(evaluation_id: int, verdict: Verdict) -> Trial | None:
     append_event(campaign, EventKind.TRIAL_FINISHED, JUDGE, finished_payload(trial, measurement), trial)
     standings.trip_breaker(campaign)
     if label is Label.PROVISIONAL:
-        confirmations.open_confirmation(campaign, trial)
+        _promising(campaign, trial)
     if label is Label.BASELINE:
         calibrations.finish_if_done(campaign)
     return trial
+
+
+def _promising(campaign: Campaign, trial: Trial) -> None:
+    """It looks better than the best: the rule asks fresh seeds, or a person."""
+    if campaign.keep_rule == KeepRule.VERIFIED:
+        confirmations.open_confirmation(campaign, trial)
+    elif trial.score is not None:
+        approvals.ask_for_keep(campaign, trial, trial.score)
 
 
 def _marked(verdict: Verdict, measurement: Measurement) -> Verdict:
@@ -102,7 +110,8 @@ def label_of(campaign: Campaign, trial: Trial, verdict: Verdict) -> Label:
     if trial.number == 0 or campaign.best_score is None:
         return Label.BASELINE
     rule, direction = KeepRule(campaign.keep_rule), Direction(campaign.direction)
-    return keep.decide(rule, direction, verdict.score, campaign.best_score, campaign.noise_sd)
+    label = keep.decide(rule, direction, verdict.score, campaign.best_score, campaign.noise_sd)
+    return Label.PROVISIONAL if label is Label.KEEP and campaign.approves_keeps else label
 
 
 def _explained(campaign: Campaign, verdict: Verdict, label: Label) -> Verdict:

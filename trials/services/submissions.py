@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,10 +15,11 @@ from trials import ancestry, confirm, sketch
 from trials.hypotheses import HypothesisKey
 from trials.models import Campaign, Confirmation, Evaluation, Trial
 from trials.search_models import TrialWords
+from trials.services import approvals, confirmations
 from trials.services.blobs import put_blobs, tree_manifest, tree_sha256
 from trials.services.events import append_event
 from trials.standing import fate
-from trials.vocab import CampaignState, EventKind, KeepRule, Purpose
+from trials.vocab import CampaignState, EventKind, KeepRule, Purpose, Subject
 
 Enqueue = Callable[[int], object]
 
@@ -77,12 +79,14 @@ def submit_trial(
     campaign: Campaign = Campaign.objects.locked(campaign_id)
     if campaign.state not in accepted:
         raise NotAccepting(f"campaign {campaign.slug} is {campaign.state}")
-    if submission.parent is not None and campaign.trial_count + _open_count(campaign) >= campaign.max_trials:
-        raise NotAccepting(f"campaign {campaign.slug} has its {campaign.max_trials} trials")
+    if submission.parent is not None:
+        _check_room(campaign)
     twin = find_source(campaign.pk, submission.files)
     if twin is not None:
         raise DuplicateSource(twin, fate(Trial.objects.of(campaign.pk).get(number=twin)))
     parent = None if submission.parent is None else Trial.objects.get(campaign=campaign, number=submission.parent)
+    if parent is not None and (why := approvals.no_base(campaign, parent)):
+        raise NotAccepting(why)
     campaign.last_number += 1
     *_, source, diff, view = put_blobs(
         [
@@ -146,6 +150,15 @@ def index_hypotheses(trials: Sequence[Trial]) -> None:
     TrialWords.objects.fill(trial.pk for trial in trials)
 
 
+def _check_room(campaign: Campaign) -> None:
+    """Raises NotAccepting where all trials of the campaign are submitted, or all that a person has approved."""
+    submitted = campaign.trial_count + _open_count(campaign)
+    if submitted >= campaign.max_trials:
+        raise NotAccepting(f"campaign {campaign.slug} has its {campaign.max_trials} trials")
+    if submitted >= approvals.allowed(campaign).get(Subject.TRIALS, math.inf):
+        raise NotAccepting(f"campaign {campaign.slug} has {submitted} trials and asks a person before more")
+
+
 def _open_count(campaign: Campaign) -> int:
     return Trial.objects.of(campaign.pk).open().count()
 
@@ -201,6 +214,7 @@ def order_sealed(campaign_id: int, *, reason: str, actor: str, enqueue: Enqueue)
     seeds = [campaign.seed]
     if campaign.keep_rule == KeepRule.VERIFIED:
         seeds = [confirm.fresh_seed(campaign.seed, "sealed", index) for index in range(confirm.SEALED_SEEDS)]
+    confirmations.abandon(campaign)
     orders = [order_evaluation(trial, Purpose.SEALED, "sealed", seed) for seed in seeds for trial in chosen.values()]
     campaign.state, campaign.state_reason = CampaignState.FINALISING, reason[:300]
     payload = {"from": CampaignState.RUNNING, "to": CampaignState.FINALISING, "reason": campaign.state_reason}

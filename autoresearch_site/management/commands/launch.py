@@ -36,6 +36,9 @@ class Command(BaseCommand):
         parser.add_argument("--slots", type=int, default=settings.EVALUATOR_SLOTS)
         parser.add_argument("--seed", type=int, default=fallback.seed)
         parser.add_argument("--reproducible", action="store_true")
+        parser.add_argument("--approve-keeps", action="store_true", help="ask a person before a keep becomes the base")
+        for name, kind, what in (("trials", int, "trials"), ("hours", float, "hours"), ("usd", float, "US dollars")):
+            parser.add_argument(f"--approve-{name}", type=kind, default=0, metavar="N", help=f"and after each N {what}")
         parser.add_argument("--usd", type=float, help="US dollars for language models")
         parser.add_argument("--wait", action="store_true", help="end with the campaign and print its report")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
