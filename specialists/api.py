@@ -62,6 +62,10 @@ class LaunchIn(Schema, extra="forbid"):
     level: str = "L2"
     name: str = ""
     usd: float | None = None
+    approve_keeps: bool = False
+    approve_trials: int = 0
+    approve_hours: float = 0.0
+    approve_usd: float = 0.0
 
 
 @router.get("/environments", response=list[EnvironmentOut], tags=TAGS)

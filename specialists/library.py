@@ -10,18 +10,19 @@ from typing import Any
 
 from django.db.models import Q
 
-from specialists.proposals import TrialText
+from specialists.proposals import NoBase, TrialText
 from specialists.workspace import decode
 from trials.lineage import LineageSlice, visible_trials
 from trials.models import Campaign, Trial
 from trials.querysets import TrialQuerySet
 from trials.services import approvals
 from trials.services.blobs import get_text, get_tree
+from trials.standing import why
 
 ROWS = 20
 #: Words are looked for in so many of the newest visible trials: the cost of a search does not grow with the campaign.
 SEARCHED = 5_000
-FACTS = ("role", "label", "reason", "score", "delta_vs_parent", "delta_vs_best", "expected_delta", "artifact_bytes")
+FACTS = ("role", "score", "delta_vs_parent", "delta_vs_best", "expected_delta", "artifact_bytes")
 
 
 def source_reader(campaign: Campaign, view: LineageSlice) -> Callable[[int], Mapping[str, str]]:
@@ -32,8 +33,8 @@ def source_reader(campaign: Campaign, view: LineageSlice) -> Callable[[int], Map
         if number not in shown and not visible_trials(campaign, view.role, view.up_to).filter(number=number).exists():
             raise LookupError(f"trial {number} is not in this lineage slice")
         trial = Trial.objects.get(campaign=campaign, number=number)
-        if why := approvals.no_base(campaign, trial):
-            raise LookupError(why)
+        if closed := approvals.no_base(campaign, trial):
+            raise NoBase(closed)
         return decode(get_tree(trial.tree_sha256))
 
     return read
@@ -54,10 +55,10 @@ class TrialLibrary:
         if role:
             rows = rows.filter(role=role)
         if label:
-            rows = rows.filter(label=label)
+            rows = rows.filter(standing=label)
         if below is not None:
             rows = rows.filter(number__lt=below)
-        rows = rows.select_related("parent")
+        rows = rows.select_related("parent").prefetch_related("confirmations", "approvals")
         found = rows.leading(self._campaign.direction, ROWS) if best_first else rows.newest(ROWS)
         return [TrialText(trial.number, _facts(trial), trial.hypothesis) for trial in found]
 
@@ -86,6 +87,7 @@ class TrialLibrary:
 
 
 def _facts(trial: Trial) -> dict[str, Any]:
-    facts = {name: getattr(trial, name) for name in FACTS}
+    facts: dict[str, Any] = {"label": trial.standing, "reason": why(trial)}
+    facts |= {name: getattr(trial, name) for name in FACTS}
     facts["parent"] = None if trial.parent is None else trial.parent.number
     return {name: value for name, value in facts.items() if value not in (None, "")}

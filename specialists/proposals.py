@@ -22,6 +22,10 @@ class BadProposal(ValueError):
     """The proposal breaks a rule of the campaign; the message says which and what was expected."""
 
 
+class NoBase(LookupError):
+    """A trial that may be read, and that nothing may be built on."""
+
+
 class SessionFailed(RuntimeError):
     """A session ends without a proposal for a reason that is not its role's; the message goes into the record."""
 
@@ -125,7 +129,8 @@ def _nothing(*_: object) -> None:
 class Request:
     """Everything a proposer may use. It reads no database, no clock and no randomness but ``seed``.
 
-    read_source: trial number -> file name -> text, for visible trials and the start; raises LookupError.
+    read_source: trial number -> file name -> text, for visible trials and the start; raises LookupError, NoBase for one
+    that nothing may be built on.
     seen: what may be told of the trial that has exactly these files already, None when there is none.
     similar: hypothesis -> earlier trials of about the same, as far as the role may see them, with what became of them.
     limits: the profile's limits as JSON (``artifact_bytes``, ``train_units``, ``eval_units`` ...).

@@ -9,6 +9,10 @@ from decimal import ROUND_HALF_UP, Decimal
 NOTHING = "\u2013"  # en dash
 MINUS = "\u2212"
 SHORT_TEXT = 160
+#: Printable by Unicode's categories, and yet without ink: joiners, fillers, variation selectors.
+_NO_INK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 _REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
 
 
@@ -115,6 +119,21 @@ def words(name: str) -> str:
 def visible(text: str) -> str:
     """Text of strangers without hidden directions: characters that reorder a line are shown by their code points."""
     return _REORDERING.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
+
+
+def unseen(text: str) -> str:
+    """``visible``, and whatever else no eye sees: control characters, tags, selectors and fillers by their code points.
+
+    Spaces, tabs and line feeds stay. A model reads what people do not see, so nothing may be said to it in that way.
+    """
+    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return "".join(char if seen(char) or char in "\n\t" else f"[U+{ord(char):04X}]" for char in text)
+
+
+def seen(char: str) -> bool:
+    """Whether a character is a plain space or leaves ink."""
+    return char.isprintable() and not _NO_INK.match(char)
 
 
 def short(text: str, length: int = SHORT_TEXT) -> str:

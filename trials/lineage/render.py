@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from trials.formatting import visible
+from trials.formatting import seen, visible
 from trials.lineage.entries import Entry
 
 TEXT_LENGTH = 160
@@ -124,8 +124,8 @@ def flat(text: str, length: int = TEXT_LENGTH) -> str:
     """Text of strangers on one line: no line break, control character, quote, column or fence; cut to ``length``."""
     head = visible(text[: 8 * length])
     plain = head
-    if not head.isprintable():  # which is to say: a character of the categories "other" and "separator", but a space
-        plain = "".join(char if char.isprintable() else " " for char in head)
+    if not head.isascii() or not head.isprintable():
+        plain = "".join(char if seen(char) else " " for char in head)
     for mark, other in (('"', "'"), ("|", "/"), ("<<<", "<"), (">>>", ">"), ("##", "#")):
         while mark in plain:
             plain = plain.replace(mark, other)

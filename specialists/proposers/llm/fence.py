@@ -10,13 +10,16 @@ import re
 import secrets
 from dataclasses import dataclass, field
 
-from trials.formatting import visible
+from trials.formatting import unseen
 
 #: Characters of one block. A tool that has more says so and how to ask for the rest.
 BLOCK_CHARACTERS = 16_000
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 #: What chat templates use to mark turns; local servers may read them inside of text.
-_TEMPLATE_MARKS = re.compile(r"<(\|[^\n|<>]{0,40}\|)>")
+_TEMPLATE_MARKS = re.compile(
+    r"<([|\uff5c][^\n|<>\uff5c]{0,40}[|\uff5c]|/?(?:s|start_of_turn|end_of_turn|think|tool_call"
+    r"|tool_response)|<SYS>|</SYS>)>|\[(/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT))\]",
+    re.IGNORECASE,
+)
 
 
 def _new_word() -> str:
@@ -46,7 +49,7 @@ class Fence:
         return f"<<data {self.word} {label}>>\n{clean}\n<<end {self.word}>>"
 
     def clean(self, text: str) -> str:
-        """Without this session's word, terminal codes, hidden directions and marks of chat templates."""
-        text = _CONTROL.sub(lambda found: f"[U+{ord(found[0]):04X}]", text.replace("\r\n", "\n"))
-        text = _TEMPLATE_MARKS.sub(r"< \1 >", visible(text))
+        """Without this session's word, terminal codes, characters that nobody sees and marks of chat templates."""
+        text = unseen(text.replace("\r\n", "\n"))
+        text = _TEMPLATE_MARKS.sub(lambda found: f"< {found[1]} >" if found[1] else f"[ {found[2]} ]", text)
         return text.replace(self.word, "[...]")

@@ -60,7 +60,7 @@ class _Session:
         start = 0 if request.view.best is None else request.view.best.number
         tree = WorkTree(start, request.read_source(start), request.may_change)
         self.desk = Desk(request, request.bench, tree, Fence())
-        self._calls_in_turn, self._turn = 0, -1
+        self._calls_in_turn, self._turn, self._warned = 0, -1, False
 
     async def run(self) -> Proposal | NoProposal:
         settings = self.bench.settings
@@ -153,7 +153,13 @@ class _Session:
         """
         refused = await sync_to_async(self._refusal, thread_sensitive=True)(hypothesis, evidence or [])
         if refused:
-            raise ModelRetry(f"Not submitted: {redact(refused)}. Repair that and submit again.")
+            told = self.desk.why("Not submitted. Repair what is wrong and submit again.", refused)
+            raise ModelRetry(redact(told))
+        repeated = "" if self._warned else await sync_to_async(self.desk.repeated, thread_sensitive=True)(hypothesis)
+        if repeated:
+            self._warned = True
+            told = "Not submitted yet: this was tried. Submit again if yours differs in what matters, else change it."
+            raise ModelRetry(redact(f"{told}\n{repeated}"))
         return Proposal(
             hypothesis=redact(hypothesis.strip()),
             parent=self.desk.tree.parent,

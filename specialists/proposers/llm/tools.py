@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from specialists.proposals import Bench, Request, TrialText
+from specialists.proposals import Bench, NoBase, Request, TrialText
 from specialists.proposers.llm.fence import BLOCK_CHARACTERS, Fence
 from specialists.proposers.llm.worktree import EditRefused, WorkTree
 from trials.vocab import LineagePolicy
@@ -162,6 +162,8 @@ class Desk:
         """
         try:
             source = self.request.read_source(trial)
+        except NoBase as error:
+            return f"{error}."
         except LookupError:
             return f"trial {trial} is not shown to you."
         dropped = ", ".join(self.tree.changed())
@@ -176,13 +178,17 @@ class Desk:
     def check(self) -> str:
         """Check your edits at no cost: names, sizes, syntax, surface, and whether this source was tried before."""
         refused = self.refusal()
-        return f"It would be refused: {refused}" if refused else "It would be accepted."
+        return self.why("It would be refused.", refused) if refused else "It would be accepted."
+
+    def why(self, told: str, reason: str) -> str:
+        """Our words, then a reason that may quote a recipe or a log."""
+        return f"{told}\n{self.fence.block('why', reason)}"
 
     def project_size(self) -> str:
         """Project the artifact's size: a few steps in a sandbox, some seconds; a few times a session."""
         refused = self._preflight()
         if refused:
-            return f"Not projected: {refused}"
+            return self.why("Not projected.", refused)
         if self.projections >= PROJECTIONS:
             return f"Not projected: {PROJECTIONS} projections of this session are used."
         self.projections += 1
@@ -198,12 +204,20 @@ class Desk:
         twin = self.request.seen(self.tree.files)
         return "" if twin is None else f"{twin}: something has to differ"
 
+    def repeated(self, hypothesis: str) -> str:
+        """Earlier trials with nearly the same hypothesis, and what became of them, as data; empty where none is."""
+        found = self.request.similar(hypothesis)
+        rows = [
+            f"trial {one.number} | {_flat(one.role)} | {_flat(one.hypothesis)} | {_flat(one.fate)}" for one in found
+        ]
+        return self.fence.block("earlier trials with nearly the same hypothesis", "\n".join(rows)) if rows else ""
+
     def _preflight(self) -> str:
         return self.bench.preflight(self.tree.files, self.tree.base)
 
     def _syntax(self) -> str:
         refused = self._preflight()
-        return f"Now it would be refused: {refused}" if refused else "Syntax is fine."
+        return self.why("Now it would be refused.", refused) if refused else "Syntax is fine."
 
 
 TOOLS = (
