@@ -14,9 +14,9 @@ from tests.factories import finish, make_campaign, run_trial, start, submit
 from trials import consumers
 from trials.live import campaign_head, trial_row
 from trials.models import Campaign, Trial
-from trials.services import campaigns, leases
+from trials.services import answers, campaigns, leases
 from trials.services.events import append_event
-from trials.vocab import CampaignState, EventKind
+from trials.vocab import Answer, CampaignState, EventKind
 
 FIELDS = ("number", "role", "state", "label", "reason", "score", "delta_vs_parent", "delta_vs_best", "artifact_bytes",
           "hypothesis", "parent", "queue_seconds", "run_seconds", "eval_seconds", "submitted_at")  # fmt: skip
@@ -254,3 +254,18 @@ def test_an_ended_log_in_is_said(page: Page, context: BrowserContext, campaign: 
     context.clear_cookies()
     context.set_offline(False)
     expect(page.locator("[data-connection]")).to_have_attribute("data-status", "refused")
+
+
+def test_a_question_to_a_person_appears_and_goes_with_the_answer(page: Page, transactional_db: None) -> None:
+    campaign = make_campaign(checkpoints={"keeps": True})
+    run_trial(campaign, 2.4, parent=None)
+    open_live(page, campaign.get_absolute_url())
+    question, badge = page.locator("[data-waiting]"), page.locator('#trial-rows tr[data-number="1"] .badge')
+    expect(question).to_be_hidden()
+    run_trial(campaign, 2.1)
+    expect(question).to_contain_text("waits for a person to approve trial 1 as the base")
+    expect(badge).to_have_text("provisional")
+    answers.answer(campaign.pk, Answer.APPROVED, actor="ada")
+    expect(question).to_be_hidden()
+    expect(badge).to_have_text("keep")
+    expect(page.locator('[data-head="best_score"]')).to_have_text("2.10000")
