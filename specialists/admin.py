@@ -21,6 +21,7 @@ from specialists.models import Session
 from specialists.read_only_admin import ReadOnlyAdmin
 from specialists.roster_admin import RosterAdmin
 from specialists.study_admin import StudyAdmin
+from trials.access import may_steer, visible_campaigns
 from trials.models import Campaign
 from trials.services.campaigns import WrongState
 from trials.standing import waiting_for
@@ -67,10 +68,11 @@ class CampaignAdmin(ReadOnlyAdmin):
 
     def decide_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """What the campaign asks a person, and the answers."""
-        if not self.has_steer_permission(request):
+        campaign = get_object_or_404(visible_campaigns(request.user), pk=pk)
+        if not may_steer(request.user, campaign):
             raise PermissionDenied
         context = self.admin_site.each_context(request) | {"title": "Answer a campaign", "opts": self.opts}
-        return decide_admin.decide(request, get_object_or_404(Campaign, pk=pk), context)
+        return decide_admin.decide(request, campaign, context)
 
     def launch_view(self, request: HttpRequest) -> HttpResponse:
         """The launch form: bad values come back with an error at their field, good ones start the campaign."""
