@@ -46,7 +46,7 @@ def context(trial: Trial) -> dict[str, Any]:
         "notes": _pairs(trial.proposal.get("notes")),
         "similar": _similar(trial.proposal.get("similar")),
         "confirmations": [_confirmation(row) for row in trial.confirmations.select_related("incumbent")[:ROUNDS]],
-        "approvals": report.questions(trial.approvals.select_related("trial")),
+        "approvals": report.questions(trial.approvals.select_related("trial")) if campaign.checkpoints else [],
         "numbers": trial.numbers.items(),
         "cap": campaign.spec.get("profile", {}).get("limits", {}).get("artifact_bytes"),
         "split": charts.time_split({name: getattr(trial, f"{name}_seconds") for name in analytics.SECONDS}),
