@@ -17,16 +17,22 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on a figure: ``value`` at most ``target``. ``ok`` is None when the run was too small to say."""
+    """A bound on a figure: ``value`` against ``target``. ``ok`` is None when the run was too small to say."""
 
     value: float | None
     target: float
     ok: bool | None
+    bound: str = "at most"
 
 
 def at_most(value: float, target: float) -> Target:
     """Holds when the value does not exceed the target."""
     return Target(value, target, value <= target)
+
+
+def at_least(value: float, target: float) -> Target:
+    """Holds when the value does not fall short of the target."""
+    return Target(value, target, value >= target, "at least")
 
 
 @dataclass
@@ -41,7 +47,10 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The document that is kept and printed."""
         machine = {"python": platform.python_version(), "system": platform.platform()}
-        targets = {name: vars(target) for name, target in self.targets.items()}
+        targets = {
+            name: {"value": target.value, "target": target.target, "ok": target.ok}
+            for name, target in self.targets.items()
+        }
         return {"benchmark": self.name, "quick": self.quick, "machine": machine, "rows": self.rows, "targets": targets}
 
 
@@ -74,4 +83,4 @@ def _table(report: Report) -> None:
         sys.stdout.write("  ".join(f"{name} {value}" for name, value in row.items()) + "\n")
     for name, target in report.targets.items():
         verdict = {True: "ok", False: "MISSED", None: "needs the full size"}[target.ok]
-        sys.stdout.write(f"target {name}: {target.value} (at most {target.target}) {verdict}\n")
+        sys.stdout.write(f"target {name}: {target.value} ({target.bound} {target.target}) {verdict}\n")
