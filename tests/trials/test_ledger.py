@@ -174,13 +174,13 @@ def lose(campaign: Campaign, kept: int) -> None:
     Campaign.objects.filter(pk=campaign.pk).update(last_seq=kept, head_sha256=last)
 
 
-def start_everything() -> dict[str, str]:
+def start_everything(folder: Path) -> dict[str, str]:
     """What web server, worker and beat say when they are started without manage.py; each has to end by itself."""
     celery = ("celery", "-A", "autoresearch_site")
     commands = {
         "web": ("uvicorn", "autoresearch_site.asgi:application", "--port", str(free_port())),
         "worker": (*celery, "worker", "-n", "lost@test", "-Q", "lost", "-c", "1"),
-        "beat": (*celery, "beat", "-s", "/dev/null", "--pidfile="),
+        "beat": (*celery, "beat", "-s", str(folder / "beat"), "--pidfile="),
     }
     started = {
         name: subprocess.Popen(
@@ -197,7 +197,7 @@ def start_everything() -> dict[str, str]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_restored_backup_that_lost_its_last_event_is_told_and_accepted_by_an_event() -> None:
+def test_a_restored_backup_that_lost_its_last_event_is_told_and_accepted_by_an_event(tmp_path: Path) -> None:
     campaign = make_campaign(name="Lost")
     submit(campaign, parent=None)
     restores.require_whole()
@@ -210,7 +210,7 @@ def test_a_restored_backup_that_lost_its_last_event_is_told_and_accepted_by_an_e
     assert started.returncode == 1
     assert started.stderr.startswith("error: the record is older than what was committed: lost.")
     assert "events 2 to 2 are missing" in started.stderr and len(started.stderr.splitlines()) == 1
-    for name, said in start_everything().items():
+    for name, said in start_everything(tmp_path).items():
         assert "error: the record is older than what was committed: lost." in said, name
 
     call_command("accept_restore", actor="ada", verbosity=0)
