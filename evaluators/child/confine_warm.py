@@ -29,6 +29,7 @@ from typing import Any
 import confine
 from confine_kernel import gather
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 LENGTH = struct.Struct("<I")
 DESCRIPTORS = 5
 MOST_DESCRIPTORS = 1 << 20
@@ -137,9 +138,16 @@ def load(settings: dict[str, Any]) -> str:
     return "" if threads == 1 else f"{threads} threads after the imports, expected one"
 
 
+def forget(walls: Iterable[str]) -> None:
+    """Another child folder than this one has modules of its own by the same names; all but those of the walls."""
+    for name in set(sys.modules) - set(walls):
+        if os.path.dirname(getattr(sys.modules[name], "__file__", None) or "") == HERE:
+            del sys.modules[name]
+
+
 def main() -> None:
     """Import, say so, serve; in a forked process: become a sandbox."""
-    settings = json.loads(sys.argv[1])
+    settings, walls = json.loads(sys.argv[1]), frozenset(sys.modules)
     with socket.socket(fileno=settings["socket"]) as server:
         # Imports take seconds: until they are done, a worker that goes ends this process by SIGIO's default action.
         fcntl.fcntl(server, fcntl.F_SETOWN, os.getpid())
@@ -155,6 +163,8 @@ def main() -> None:
         wanted = serve(server)
     if wanted is not None:
         sandbox, argv = wanted
+        if argv[0] != HERE:
+            forget(walls)
         os.environ.update(HOME=sandbox.scratch, TMPDIR=sandbox.scratch, PWD=sandbox.scratch)
         os.environ["CUDA_VISIBLE_DEVICES"] = sandbox.visible
         confine.become(sandbox, argv)

@@ -333,3 +333,15 @@ def test_a_sandbox_may_be_started_before_it_is_waited_for(isolation: Isolation) 
         os.close(box.stdin)
         box.stdin = -1
         assert answer(box) == {"bytes": 3, "sum": 6}
+
+
+def test_another_child_folder_keeps_its_own_modules(tmp_path: Path) -> None:
+    """The runner's modules are loaded before; a program whose modules bear the same names gets its own."""
+    folder = tmp_path / "child"
+    folder.mkdir()
+    (folder / "frames.py").write_text("WHOSE = 'own'\n")
+    (folder / "__main__.py").write_text(
+        "import os, confine, frames, torch\nassert confine.confine()\nos.write(1, frames.WHOSE.encode())\n"
+    )
+    with spawn(reach(start="warm"), Bounds(30, 30, 2 << 30, 1 << 20), argv=(), child=folder) as confined:
+        assert os.read(confined.stdout, 100) == b"own", confined.log()

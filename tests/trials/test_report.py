@@ -261,7 +261,7 @@ def test_the_page_costs_the_same_whatever_the_campaign_holds(
 ) -> None:
     current_report(campaign)
     client.force_login(User.objects.create_user("viewer"))
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(8):
         assert client.get(f"/campaigns/{campaign.slug}/report/").status_code == 200
 
 
