@@ -138,11 +138,10 @@ def load(settings: dict[str, Any]) -> str:
     return "" if threads == 1 else f"{threads} threads after the imports, expected one"
 
 
-def forget(walls: Iterable[str]) -> None:
-    """Another child folder than this one has modules of its own by the same names; all but those of the walls."""
-    for name in set(sys.modules) - set(walls):
-        if os.path.dirname(getattr(sys.modules[name], "__file__", None) or "") == HERE:
-            del sys.modules[name]
+def beside(walls: Iterable[str]) -> list[str]:
+    """Names of modules that were loaded from this folder and are none of the walls."""
+    loaded = set(sys.modules) - set(walls)
+    return [name for name in loaded if os.path.dirname(getattr(sys.modules[name], "__file__", None) or "") == HERE]
 
 
 def main() -> None:
@@ -157,14 +156,16 @@ def main() -> None:
         server.sendall(LENGTH.pack(len(fault)) + fault)
         if fault:
             return
+        runner = beside(walls)
         gc.collect()
         gc.freeze()  # forked processes share these pages as long as nobody counts references on them
         gather()
         wanted = serve(server)
     if wanted is not None:
         sandbox, argv = wanted
-        if argv[0] != HERE:
-            forget(walls)
+        if argv[0] != HERE:  # another folder's program has modules of its own by these names
+            for name in runner:
+                del sys.modules[name]
         os.environ.update(HOME=sandbox.scratch, TMPDIR=sandbox.scratch, PWD=sandbox.scratch)
         os.environ["CUDA_VISIBLE_DEVICES"] = sandbox.visible
         confine.become(sandbox, argv)
