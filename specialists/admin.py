@@ -58,6 +58,10 @@ class CampaignAdmin(ReadOnlyAdmin):
     search_fields = ("name", "slug")
     actions = ("pause", "resume", "stop", "decide")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Campaign]:
+        """Staff see what they see on the pages: a restricted campaign is for its readers."""
+        return visible_campaigns(request.user).order_by("-pk")
+
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("trials.add_campaign")
 
@@ -80,14 +84,10 @@ class CampaignAdmin(ReadOnlyAdmin):
         if not (isinstance(user, User) and self.has_add_permission(request)):
             return redirect(reverse("admin:trials_campaign_changelist"))
         form = LaunchForm(request.POST or None, user=user)
-        if request.method == "POST" and form.is_valid():
-            try:
-                campaign = launch.launch_campaign(form.chosen(), actor=user.get_username(), user=user)
-            except (launch.LaunchError, ValueError, OSError) as error:
-                form.add_error(None, str(error))
-            else:
-                messages.success(request, f"{campaign.name} is launched")
-                return HttpResponseRedirect(campaign.get_absolute_url())
+        campaign = form.launch(user)
+        if campaign is not None:
+            messages.success(request, f"{campaign.name} is launched.")
+            return HttpResponseRedirect(campaign.get_absolute_url())
         context = self.admin_site.each_context(request) | {
             "form": form,
             "title": "Launch a campaign",
@@ -127,3 +127,7 @@ class CampaignAdmin(ReadOnlyAdmin):
 class SessionAdmin(ReadOnlyAdmin):
     list_display = ("campaign", "number", "role", "state", "up_to", "started_at", "ended_at")
     list_filter = ("state", "role")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
+        """Of campaigns that the person sees."""
+        return super().get_queryset(request).filter(campaign__in=visible_campaigns(request.user))

@@ -28,7 +28,6 @@ from trials.vocab import Enforcement, LineagePolicy, Scope
 __all__ = ["router"]
 
 TAGS = ["steer"]
-VERBS = {"pause": launch.pause, "resume": launch.resume, "stop": launch.stop}
 
 
 class EnvironmentOut(Schema):
@@ -107,7 +106,7 @@ def _steer(request: HttpRequest, slug: str, verb: str) -> tuple[int, dict[str, A
     if not may_steer(request.user, found):
         raise PermissionDenied(f"{request.user.get_username()} may not steer campaigns")
     try:
-        VERBS[verb](found, actor=request.user.get_username())
+        launch.STEERING[verb](found, actor=request.user.get_username())
     except WrongState as error:
         return 409, {"detail": str(error)}
     return 200, campaign_out(access_campaign(request.user, slug))

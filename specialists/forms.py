@@ -8,9 +8,10 @@ from django import forms
 from django.contrib.auth.models import User
 
 from evaluators.registry import ENVIRONMENTS
-from specialists.launch import LEVELS, LaunchError, LaunchSettings, validate
+from specialists.launch import LEVELS, LaunchError, LaunchSettings, launch_campaign, validate
 from specialists.roster_store import titles
 from specialists.vocab import ProposerName
+from trials.models import Campaign
 from trials.vocab import Enforcement, KeepRule, LineagePolicy
 
 APPROVED_STEPS = ("approve_trials", "approve_hours", "approve_usd")
@@ -85,6 +86,16 @@ class LaunchForm(forms.Form):
             except LaunchError as error:
                 self.add_error(error.field, error.message)
         return cleaned
+
+    def launch(self, user: User) -> Campaign | None:
+        """The campaign of a form that was sent and can be used; None, with an error at the form, otherwise."""
+        if not self.is_valid():
+            return None
+        try:
+            return launch_campaign(self.chosen(), actor=user.get_username(), user=user)
+        except (LaunchError, ValueError, OSError) as error:
+            self.add_error(None, str(error))
+            return None
 
     def chosen(self) -> LaunchSettings:
         """The settings of a form whose fields are valid."""

@@ -271,3 +271,7 @@ def answer(
     answered = answers.answer(campaign.pk, given, actor=actor, numbers=numbers, remark=remark)
     dispatch.advance(campaign.pk)
     return answered
+
+
+#: How people steer, by the word for it: on pages, by programs, on the command line.
+STEERING = {"pause": pause, "resume": resume, "stop": stop}

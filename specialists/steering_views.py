@@ -14,8 +14,6 @@ from specialists.forms import LaunchForm
 from trials.access import access_campaign, may_launch, may_steer
 from trials.services.campaigns import WrongState
 
-VERBS = {"pause": launch.pause, "resume": launch.resume, "stop": launch.stop}
-
 
 @require_POST
 def steer(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
@@ -25,7 +23,7 @@ def steer(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
     if not may_steer(request.user, campaign):
         raise PermissionDenied(f"{who} may not steer {campaign.name}")
     try:
-        changed = VERBS[verb](campaign, actor=who)
+        changed = launch.STEERING[verb](campaign, actor=who)
     except WrongState as error:
         messages.error(request, str(error))
     else:
@@ -40,12 +38,8 @@ def launch_page(request: HttpRequest) -> HttpResponse:
     if not (isinstance(user, User) and may_launch(user)):
         raise PermissionDenied(f"{user.get_username()} may not launch campaigns")
     form = LaunchForm(request.POST or None, user=user)
-    if request.method == "POST" and form.is_valid():
-        try:
-            campaign = launch.launch_campaign(form.chosen(), actor=user.get_username(), user=user)
-        except (launch.LaunchError, ValueError, OSError) as error:
-            form.add_error(None, str(error))
-        else:
-            messages.success(request, f"{campaign.name} is launched.")
-            return HttpResponseRedirect(campaign.get_absolute_url())
+    campaign = form.launch(user)
+    if campaign is not None:
+        messages.success(request, f"{campaign.name} is launched.")
+        return HttpResponseRedirect(campaign.get_absolute_url())
     return render(request, "specialists/launch.html", {"form": form}, status=422 if form.errors else 200)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from specialists import steering_views, study_views, views
+from specialists.launch import STEERING
 
 app_name = "specialists"
 
@@ -15,10 +16,7 @@ urlpatterns = [
     path("studies/<slug:slug>/report.json", study_views.study_json, name="study-json"),
     path("studies/<slug:slug>/charts/<slug:name>.json", study_views.study_chart, name="study-chart"),
     path("launch/", steering_views.launch_page, name="launch"),
-    *(
-        path(f"campaigns/<slug:slug>/{verb}/", steering_views.steer, {"verb": verb}, name=verb)
-        for verb in steering_views.VERBS
-    ),
+    *(path(f"campaigns/<slug:slug>/{verb}/", steering_views.steer, {"verb": verb}, name=verb) for verb in STEERING),
     path("campaigns/<slug:slug>/sessions/", views.session_list, name="sessions"),
     path("campaigns/<slug:slug>/sessions/<int:number>/", views.session, name="session"),
     path("campaigns/<slug:slug>/sessions/<int:number>/calls/<int:call>.json", views.call_body, name="call"),

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.apps import apps
 from django.conf import settings
-from django.contrib.auth.models import AnonymousUser, Group, User
+from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -228,3 +228,18 @@ def test_a_start_may_not_be_read_from_what_one_does_not_see(campaign: Campaign, 
     with pytest.raises(launch.LaunchError) as own:  # its toy files are no recipe, but they were looked at
         launch.validate(chosen, folk.launcher)
     assert "cannot start here" in str(own.value)
+
+
+def test_the_admin_lists_what_its_pages_show(campaign: Campaign, folk: People) -> None:
+    User.objects.filter(username__in=["researcher", "viewer"]).update(is_staff=True)
+    for user in (folk.researcher, folk.viewer):
+        user.user_permissions.add(*Permission.objects.filter(codename__in=["view_campaign", "change_campaign"]))
+    people.restrict(campaign, ["viewer"], actor="test")
+    client = Client()
+    for name, seen in (("researcher", False), ("viewer", True)):
+        client.force_login(User.objects.get(username=name))
+        listed = client.get("/admin/trials/campaign/")
+        assert listed.status_code == OPEN
+        assert (campaign.name in listed.content.decode()) is seen, name
+        client.post("/admin/trials/campaign/", {"action": "pause", "_selected_action": [campaign.pk]})
+        assert Campaign.objects.get().state == ("paused" if seen else "running")

@@ -7,12 +7,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from specialists import launch
+from specialists.launch import STEERING
 from trials.checkpoints import told
 from trials.models import Approval, Campaign
 from trials.services.campaigns import WrongState
 from trials.vocab import Answer
 
-STEERING = {"pause": launch.pause, "resume": launch.resume, "stop": launch.stop}
 ANSWERS = {"approve": Answer.APPROVED, "refuse": Answer.REFUSED}
 
 
