@@ -53,6 +53,8 @@ def pages(campaigns: list[Campaign]) -> Iterator[tuple[str, str]]:
     """Name and address of every page: those of the site, then those of each campaign with its best and newest trial."""
     yield "login", reverse("login")
     yield "campaigns", reverse("trials:campaigns")
+    yield "launch", reverse("specialists:launch")
+    yield "tokens", reverse("trials:tokens")
     yield "studies", reverse("specialists:studies")
     for study in Study.objects.order_by("-pk")[:MOST_STUDIES]:
         yield f"study-{study.slug}", study.get_absolute_url()
@@ -60,9 +62,11 @@ def pages(campaigns: list[Campaign]) -> Iterator[tuple[str, str]]:
         for name, _, _ in PAGES:
             if not (campaign.is_released_run and name in NOT_RELEASED):
                 yield f"{campaign.slug}-{name.partition(':')[2]}", reverse(name, args=[campaign.slug])
+        yield f"{campaign.slug}-readers", reverse("trials:readers", args=[campaign.slug])
         numbers = {0, campaign.last_number, campaign.best_trial.number if campaign.best_trial else 0}
         for number in sorted(number for number in numbers if 0 <= number <= campaign.last_number):
             yield f"{campaign.slug}-trial-{number}", reverse("trials:trial", args=[campaign.slug, number])
+            yield f"{campaign.slug}-note-{number}", reverse("trials:note", args=[campaign.slug, number])
 
 
 @contextmanager
