@@ -5,6 +5,7 @@ Everything has a default for one machine; beyond it, DATABASE_URL, BROKER_URL an
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,13 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
+def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    try:
+        return [ipaddress.ip_network(word) for word in words(name)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}, expected networks such as 10.0.0.0/8 or addresses") from None
+
+
 DATA_DIR = Path(text("DATA_DIR", str(BASE_DIR / "var"))).expanduser().absolute()
 _endpoints = embedded.endpoints(DATA_DIR)
 
@@ -73,6 +81,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "autoresearch_site.readiness.probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -201,6 +210,8 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+METRICS_TOKEN = text("METRICS_TOKEN")
+METRICS_NETWORKS = networks("METRICS_NETWORKS")
 API_RATE = f"{integer('API_REQUESTS_PER_MINUTE', 600, 1, 100_000)}/m"  # of each token
 
 LOG_LEVEL = text("LOG_LEVEL", "INFO").upper()

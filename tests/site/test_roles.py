@@ -109,6 +109,9 @@ def test_nobody_and_closed_accounts_are_sent_to_the_log_in(campaign: Campaign, f
     for address in addresses():
         if address in ("/login/", "/logout/"):
             continue
+        if address == "/metrics":  # read by programs, which no log-in page helps
+            assert {status(folk.nobody, address), status(folk.closed, address)} == {REFUSED}
+            continue
         assert status(folk.nobody, address) == LOGIN, address
         assert status(folk.closed, address) == LOGIN, address
 
@@ -121,6 +124,8 @@ def test_each_role_opens_what_it_should(campaign: Campaign, folk: People) -> Non
             assert got in ((REFUSED, 405) if steering else (OPEN, MISSING, 405)), (user.username, address, got)
         for user in (folk.launcher, folk.admin):
             assert status(user, address) in (OPEN, MISSING, 405), (user.username, address)
+    everyone = (folk.viewer, folk.researcher, folk.launcher, folk.admin)
+    assert [status(user, "/metrics") for user in everyone] == [REFUSED, REFUSED, REFUSED, OPEN]
     assert {user.username: status(user, "/launch/") for user in (folk.viewer, folk.researcher, folk.admin)} == {
         "viewer": REFUSED,
         "researcher": OPEN,

@@ -33,11 +33,15 @@ class Loss:
         return f"{self.chain}: events {self.found + 1} to {self.noted} are missing"
 
 
-def losses() -> list[Loss]:
-    """Chains that lack the event that their note speaks of. It only reads: a record without events has no notes."""
+def losses(newest: int | None = None) -> list[Loss]:
+    """Chains that lack the event that their note speaks of. It only reads: a record without events has no notes.
+
+    newest: look at so many notes only, those that were written last. A backup that is older than what was committed
+    lacks what these speak of.
+    """
     found: list[Loss] = []
     site = SiteEvent.objects.filter(seq=1).values_list("sha256", flat=True).first()
-    for note in witness.noted(site) if site else ():
+    for note in witness.noted(site, newest) if site else ():
         if note.chain == witness.SITE:
             there = SiteEvent.objects.filter(seq=note.seq, sha256=note.sha256).exists()
             last = SiteEvent.objects.order_by("-seq").values_list("seq", flat=True).first() or 0

@@ -51,11 +51,15 @@ def note(site: str, chain: str, seq: int, sha256: str) -> None:
         os.close(descriptor)
 
 
-def noted(site: str) -> Iterator[Noted]:
-    """All notes of one record, by name. A file that a crash has left empty says nothing."""
+def noted(site: str, newest: int | None = None) -> Iterator[Noted]:
+    """All notes of one record, by name, or those that were written last. A file that a crash has left empty says
+    nothing."""
     if not folder(site).is_dir():
         return
-    for path in sorted(folder(site).iterdir()):
+    paths = sorted(folder(site).iterdir())
+    if newest is not None:
+        paths = sorted(paths, key=lambda path: path.stat().st_mtime_ns)[-newest:]
+    for path in paths:
         with path.open("rb") as stream:
             found = _read(stream.fileno(), path.name)
         if found is not None:
