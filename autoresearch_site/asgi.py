@@ -15,7 +15,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
 from autoresearch_site.record import stop_unless_whole  # noqa: E402
-from specialists.routing import websocket_urlpatterns as of_studies  # noqa: E402
+from specialists.routing import websocket_urlpatterns as of_many  # noqa: E402
 from trials.routing import websocket_urlpatterns as of_campaigns  # noqa: E402
 
 stop_unless_whole()
@@ -23,6 +23,6 @@ stop_unless_whole()
 application = ProtocolTypeRouter(
     {
         "http": http,
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter([*of_campaigns, *of_studies]))),
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter([*of_campaigns, *of_many]))),
     }
 )

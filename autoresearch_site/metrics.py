@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from specialists.operations import figures
 from specialists.operations.figures import CampaignFigures, SiteFigures
+from specialists.operations.ticking import tick_age
 from trials.access import sees_every_campaign
 from trials.vocab import CampaignState
 
@@ -137,6 +138,8 @@ def _of_site(found: SiteFigures) -> Iterator[Metric]:
     yield _gauge("campaigns", "Campaigns by state.", ("state",), (((state,), n) for state, n in states.items()))
     yield _gauge("trials", "Trials of all campaigns.", (), [((), found.trials)])
     yield _gauge("events", "Length of the chains of events of all campaigns.", (), [((), found.events)])
+    age = tick_age()
+    yield _gauge("tick_age_seconds", "Since the periodic tick ran.", (), [] if age is None else [((), age)])
     yield _gauge("site_events", "Length of the site's own chain of events.", (), [((), found.site_events)])
 
 

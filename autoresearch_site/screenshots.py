@@ -54,6 +54,7 @@ def pages(campaigns: list[Campaign]) -> Iterator[tuple[str, str]]:
     yield "login", reverse("login")
     yield "campaigns", reverse("trials:campaigns")
     yield "launch", reverse("specialists:launch")
+    yield "workers", reverse("specialists:workers")
     yield "tokens", reverse("trials:tokens")
     yield "studies", reverse("specialists:studies")
     for study in Study.objects.order_by("-pk")[:MOST_STUDIES]:

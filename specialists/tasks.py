@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from specialists import services
+from specialists.operations.ticking import ticked
 from specialists.studies import reports as study_reports
 from specialists.studies import services as studies
 
@@ -26,6 +27,7 @@ def tick() -> None:
     """Every few seconds: whatever a lost message, a dead worker or a passed deadline left behind goes on."""
     services.tick()
     studies.tick()
+    ticked()
 
 
 @shared_task(name="specialists.study")

@@ -1,4 +1,4 @@
-"""Addresses of the pages of sessions."""
+"""Addresses of the pages of sessions, studies, workers and queues, and of steering."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from django.urls import path
 
 from specialists import steering_views, study_views, views
 from specialists.launch import STEERING
+from specialists.operations import views as operations_views
 
 app_name = "specialists"
 
 urlpatterns = [
+    path("workers/", operations_views.workers, name="workers"),
+    path("workers/head.json", operations_views.head, name="workers-head"),
     path("studies/", study_views.studies, name="studies"),
     path("studies/<slug:slug>/", study_views.study, name="study"),
     path("studies/<slug:slug>/head.json", study_views.study_head, name="study-head"),

@@ -79,21 +79,21 @@ export function openCounts(state) {
   return counts;
 }
 
-// The page of a study is told that something changed and asks where the study stands; its figures come as HTML.
-export function studyInitial({ head }) {
+// A page of many campaigns is told that something changed and asks where it stands; its figures come as HTML.
+export function pokedInitial({ head }) {
   return { seq: head.seq, head, asking: false, poked: false };
 }
 
-export function reduceStudy(state, message) {
+export function reducePoked(state, message) {
   switch (message.type) {
     case "opened":
       return { state: { ...state, asking: true }, changed: [], ask: state.seq };
     case "changed":
       return { state: { ...state, asking: true, poked: true }, changed: [], ask: state.seq };
     case "head": {
-      const moved = state.poked || message.study.seq !== state.seq;
-      const next = { seq: message.study.seq, head: message.study, asking: false, poked: false };
-      return { state: next, changed: moved ? ["study"] : [], ask: null };
+      const moved = state.poked || message.page.seq !== state.seq;
+      const next = { seq: message.page.seq, head: message.page, asking: false, poked: false };
+      return { state: next, changed: moved ? ["page"] : [], ask: null };
     }
     default:
       return nothing(state);

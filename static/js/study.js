@@ -1,7 +1,7 @@
 // The page of a study: when the socket says that something changed, figures and charts are read again.
 import { startCharts } from "./charts.js";
 import { Live } from "./live.js";
-import { reduceStudy, studyInitial } from "./reduce.js";
+import { pokedInitial, reducePoked } from "./reduce.js";
 
 const main = document.querySelector("main");
 const { url, path, headUrl, seq } = main.dataset;
@@ -16,8 +16,8 @@ const live = new Live({
   path,
   headUrl,
   snapshot: { head: { seq: Number(seq) } },
-  initial: studyInitial,
-  reduce: reduceStudy,
+  initial: pokedInitial,
+  reduce: reducePoked,
   onStatus(status, text) {
     const element = document.querySelector("[data-connection]");
     element.dataset.status = status;

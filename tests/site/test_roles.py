@@ -192,6 +192,11 @@ def test_sockets_open_for_whom_their_pages_open(site_url: str, campaign: Campaig
         assert opened == {"viewer", "launcher", "admin"}
 
 
+def test_the_socket_of_the_workers_page_is_for_whoever_is_logged_in(site_url: str, folk: People) -> None:
+    opened = [opens(site_url, user, "/ws/workers/") for user in (folk.nobody, folk.closed, folk.viewer)]
+    assert opened == [False, False, True]
+
+
 def test_an_open_page_ends_when_its_reader_is_left_out(site_url: str, campaign: Campaign, folk: People) -> None:
     client = Client()
     client.force_login(folk.viewer)

@@ -1,0 +1,160 @@
+"""What the page of workers and queues shows: who runs what since when, what is queued, what hangs. Bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, Min, Q, Sum
+from django.utils import timezone
+
+from specialists.models import Session
+from specialists.operations import waits
+from specialists.operations.ticking import LATE_SECONDS, tick_age
+from specialists.vocab import REPEATABLE, SessionState
+from trials.access import Viewer, visible_campaigns
+from trials.models import Campaign, Evaluation
+from trials.vocab import EvaluationState
+from trials.worker_models import Worker
+
+MOST_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Holder:
+    """One evaluator process, or a silent one that still holds a work order, and what it does. campaign: None where it
+    does nothing, or nothing that this viewer may see (``hidden``)."""
+
+    name: str
+    device: str
+    level: str
+    has: str
+    since: datetime | None
+    seen: datetime | None
+    order: Evaluation | None
+    campaign: Campaign | None
+    hidden: bool
+
+    @property
+    def state(self) -> str:
+        return "silent" if self.seen is None else "busy" if self.order is not None or self.hidden else "free"
+
+
+@dataclass(frozen=True)
+class Queue:
+    """One queue: what waits in it, since when the oldest, what is at work, and who listens (None: not known)."""
+
+    name: str
+    waiting: int
+    oldest: datetime | None
+    working: int
+    listening: int | None
+
+
+def context(user: Viewer) -> dict[str, Any]:
+    """For the page's template. Raises PermissionDenied."""
+    now = timezone.now()
+    seen = visible_campaigns(user)
+    workers = list(Worker.objects.alive(now)[:MOST_ROWS])
+    holders, queues = list(_holders(workers, seen)), _queues(now)
+    found = waits.hanging(seen, now)
+    age = tick_age()
+    return {
+        "holders": holders,
+        "queues": queues,
+        "sessions": _sessions(seen),
+        "hangs": [wait for wait in found if wait.hangs],
+        "waits": [wait for wait in found if not wait.hangs],
+        "alive": sum(holder.seen is not None for holder in holders),
+        "busy": sum(holder.state == "busy" for holder in holders),
+        "queued": sum(queue.waiting for queue in queues),
+        "oldest": min((queue.oldest for queue in queues if queue.oldest), default=None),
+        "tick_age": age,
+        "ticks": age is not None and age <= LATE_SECONDS,
+        "seq": seq_of(user),
+    }
+
+
+def seq_of(user: Viewer) -> int:
+    """Grows whenever a live campaign that ``user`` sees has an event. Raises PermissionDenied."""
+    return int(visible_campaigns(user).live().aggregate(sum=Sum("last_seq"))["sum"] or 0)
+
+
+def _holders(workers: list[Worker], seen: Any) -> Iterator[Holder]:
+    """Live processes by device and name, then the silent ones that hold a lease."""
+    running = Evaluation.objects.unjudged().filter(state=EvaluationState.RUNNING, campaign__bundle__isnull=True)
+    orders: Mapping[str, Evaluation] = {
+        order.worker: order
+        for order in running.select_related("campaign", "trial").defer("trial__proposal", "trial__excerpt")[:MOST_ROWS]
+    }
+    visible = set(seen.live().values_list("pk", flat=True))
+
+    def holder(name: str, device: str, worker: Worker | None) -> Holder:
+        order = orders.get(name)
+        shown = order is not None and order.campaign_id in visible
+        return Holder(
+            name=name,
+            device=device,
+            level="" if worker is None else worker.level,
+            has="" if worker is None else worker.device_name,
+            since=None if worker is None else worker.started_at,
+            seen=None if worker is None else worker.seen_at,
+            order=order if shown else None,
+            campaign=order.campaign if order is not None and shown else None,
+            hidden=order is not None and not shown,
+        )
+
+    for worker in workers:
+        yield holder(worker.name, worker.device, worker)
+    known = {worker.name for worker in workers}
+    for name, order in orders.items():
+        if name not in known:
+            yield holder(name, order.device, None)
+
+
+def _queues(now: datetime) -> list[Queue]:
+    """Queues of all campaigns: their lengths give nothing away that is hidden."""
+    rows = Evaluation.objects.unjudged().filter(campaign__bundle__isnull=True).order_by().values("device")
+    counted = rows.annotate(
+        waiting=Count("pk", filter=Q(state=EvaluationState.QUEUED)),
+        oldest=Min("queued_at", filter=Q(state=EvaluationState.QUEUED)),
+        working=Count("pk", filter=Q(state=EvaluationState.RUNNING)),
+        measured=Count("pk", filter=Q(state=EvaluationState.MEASURED)),
+        since=Min("measured_at", filter=Q(state=EvaluationState.MEASURED)),
+    )
+    orders = {row["device"]: row for row in counted}
+    listening = {
+        row["device"]: row["n"] for row in Worker.objects.alive(now).order_by().values("device").annotate(n=Count("pk"))
+    }
+    nothing = {"waiting": 0, "oldest": None, "working": 0, "measured": 0, "since": None}
+    found = [
+        Queue(f"evaluators.{device}", row["waiting"], row["oldest"], row["working"], listening.get(device, 0))
+        for device in sorted({"cpu"} | orders.keys() | listening.keys())
+        for row in [orders.get(device, nothing)]
+    ]
+    judge = sum(row["measured"] for row in orders.values())
+    since = min((row["since"] for row in orders.values() if row["since"]), default=None)
+    return [*found, *_agent_queues(), Queue("default", judge, since, 0, None)]
+
+
+def _agent_queues() -> list[Queue]:
+    rows = Session.objects.filter(state=SessionState.RUNNING).order_by().values("campaign__proposer")
+    counted = rows.annotate(
+        waiting=Count("pk", filter=Q(worker="")),
+        oldest=Min("started_at", filter=Q(worker="")),
+        working=Count("pk", filter=~Q(worker="")),
+    )
+    found = []
+    for name, mine in (("agents", True), ("agents.models", False)):
+        own = [row for row in counted if (row["campaign__proposer"] in REPEATABLE) is mine]
+        oldest = min((row["oldest"] for row in own if row["oldest"]), default=None)
+        found.append(Queue(name, sum(row["waiting"] for row in own), oldest, sum(row["working"] for row in own), None))
+    return found
+
+
+def _sessions(seen: Any) -> list[Session]:
+    """Open sessions of visible campaigns, the oldest first."""
+    rows = Session.objects.filter(state=SessionState.RUNNING, campaign__in=seen.live().values("pk"))
+    return list(rows.select_related("campaign").defer("note").order_by("started_at")[:MOST_ROWS])

@@ -1,0 +1,332 @@
+"""What hangs and why: one function that says of every live campaign what it waits for. Reads a bounded amount.
+
+A wait *hangs* when time alone does not end it: somebody has to start a worker, answer, pay, or repair something.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, Min, Q
+from django.utils import timezone
+
+from evaluators import devices, fit
+from specialists import loop, services
+from specialists.models import Account, Session
+from specialists.operations.ticking import LATE_SECONDS, tick_age
+from specialists.vocab import REPEATABLE, SessionState
+from trials.models import Approval, Campaign, Confirmation, Evaluation, Event
+from trials.querysets import CampaignQuerySet
+from trials.vocab import CampaignState, EvaluationState, KeepRule
+from trials.worker_models import Worker
+
+MOST_CAMPAIGNS = 200
+MOST_ASKED = 20
+"""Idle campaigns whose next step is worked out: each costs what one step of the loop reads."""
+SOON = timedelta(seconds=30)
+"""What is done within this is at work, not waiting."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """One thing that a campaign waits for. kind: a word for programs; told: for people; act: what ends it; since: of
+    the oldest; count: how many wait so; hangs: time alone does not end it."""
+
+    campaign: str
+    name: str
+    state: str
+    kind: str
+    told: str
+    act: str = ""
+    since: datetime | None = None
+    count: int = 1
+    hangs: bool = False
+
+    def as_json(self, now: datetime) -> dict[str, Any]:
+        """Plain values; times are ISO 8601 UTC, ``seconds`` since then."""
+        seconds = None if self.since is None else round((now - self.since).total_seconds(), 1)
+        return asdict(self) | {"since": None if self.since is None else self.since.isoformat(), "seconds": seconds}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Orders or sessions of one campaign that stand alike. expired: of how many the lease has run out."""
+
+    campaign: int
+    state: str
+    fault: str
+    count: int
+    since: datetime | None
+    lease: datetime | None
+    expired: int = 0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that is read of the database, by campaign."""
+
+    now: datetime
+    workers: Sequence[Worker]
+    orders: dict[int, list[Group]]
+    sessions: dict[int, list[Group]]
+    asked: dict[int, list[Group]]
+    accounts: dict[int, Account]
+    closed: dict[int, list[tuple[str, str]]]
+    confirming: dict[int, int]
+    moved: dict[int, datetime]
+
+    @classmethod
+    def read(cls, campaigns: Sequence[Campaign], now: datetime) -> Facts:
+        """Eight queries."""
+        among = [campaign.pk for campaign in campaigns]
+        confirming = Confirmation.objects.filter(campaign__in=among, ruling="").order_by().values("campaign")
+        accounts = list(Account.objects.filter(Q(role="") | ~Q(closed=""), campaign__in=among).order_by("role"))
+        closed: dict[int, list[tuple[str, str]]] = defaultdict(list)
+        for account in accounts:
+            if account.closed:
+                closed[account.campaign_id].append((account.role, account.closed))
+        return cls(
+            now=now,
+            workers=list(Worker.objects.alive(now)),
+            orders=_orders(among, now),
+            sessions=_sessions(among),
+            asked=_asked(among),
+            accounts={account.campaign_id: account for account in accounts if not account.role},
+            closed=closed,
+            confirming={row["campaign"]: row["n"] for row in confirming.annotate(n=Count("pk"))},
+            moved=_moved(campaigns),
+        )
+
+
+def _moved(campaigns: Sequence[Campaign]) -> dict[int, datetime]:
+    """When the newest event of those that are paused was written."""
+    wanted = Q(pk__in=[])
+    for campaign in campaigns:
+        if campaign.state == CampaignState.PAUSED:
+            wanted |= Q(campaign=campaign.pk, seq=campaign.last_seq)
+    return dict(Event.objects.filter(wanted).values_list("campaign", "at"))
+
+
+def _by_campaign(groups: Iterable[Group]) -> dict[int, list[Group]]:
+    found: dict[int, list[Group]] = defaultdict(list)
+    for group in groups:
+        found[group.campaign].append(group)
+    return found
+
+
+def _orders(among: list[int], now: datetime) -> dict[int, list[Group]]:
+    rows = Evaluation.objects.unjudged().filter(campaign__in=among).order_by().values("campaign", "state", "fault")
+    counted = rows.annotate(
+        n=Count("pk"),
+        queued=Min("queued_at"),
+        claimed=Min("claimed_at"),
+        measured=Min("measured_at"),
+        lease=Min("lease_expires_at"),
+        expired=Count("pk", filter=Q(lease_expires_at__lt=now)),
+    )
+    since = {EvaluationState.QUEUED: "queued", EvaluationState.RUNNING: "claimed"}
+    return _by_campaign(
+        Group(
+            row["campaign"],
+            row["state"],
+            row["fault"],
+            row["n"],
+            row[since.get(row["state"], "measured")],
+            row["lease"],
+            row["expired"],
+        )
+        for row in counted
+    )
+
+
+def _sessions(among: list[int]) -> dict[int, list[Group]]:
+    rows = Session.objects.filter(state=SessionState.RUNNING, campaign__in=among).order_by().values("campaign")
+    counted = rows.annotate(
+        waiting=Count("pk", filter=Q(worker="")),
+        since=Min("started_at", filter=Q(worker="")),
+        working=Count("pk", filter=~Q(worker="")),
+        begun=Min("started_at", filter=~Q(worker="")),
+        lease=Min("lease_expires_at", filter=~Q(worker="")),
+    )
+    return _by_campaign(
+        group
+        for row in counted
+        for group in (
+            Group(row["campaign"], "waiting", "", row["waiting"], row["since"], None),
+            Group(row["campaign"], "working", "", row["working"], row["begun"], row["lease"]),
+        )
+        if group.count
+    )
+
+
+def _asked(among: list[int]) -> dict[int, list[Group]]:
+    rows = Approval.objects.filter(campaign__in=among, answer="").order_by().values("campaign", "subject")
+    counted = rows.annotate(n=Count("pk"), since=Min("asked_at"))
+    return _by_campaign(Group(row["campaign"], row["subject"], "", row["n"], row["since"], None) for row in counted)
+
+
+def hanging(among: CampaignQuerySet | None = None, now: datetime | None = None) -> list[Wait]:
+    """What every live campaign of ``among`` (all of this site) waits for; what hangs comes first, then the oldest."""
+    now = now or timezone.now()
+    live = list((Campaign.objects.all() if among is None else among).live().order_by("-pk")[:MOST_CAMPAIGNS])
+    facts = Facts.read(live, now)
+    found: list[Wait] = list(_site(facts)) if live else []
+    asked = 0
+    for campaign in live:
+        own = list(_of(campaign, facts))
+        if not own and not _at_work(campaign, facts) and asked < MOST_ASKED:
+            asked += 1
+            own = list(_idle(campaign, facts))
+        found += own
+    return sorted(found, key=lambda wait: (not wait.hangs, wait.since or now, wait.campaign))
+
+
+def _site(facts: Facts) -> Iterator[Wait]:
+    """What concerns all campaigns: the tick that finds what was lost."""
+    age = tick_age()
+    if age is None or age > LATE_SECONDS:
+        since = None if age is None else facts.now - timedelta(seconds=age)
+        told = "the periodic tick is not known to run" if age is None else "the periodic tick does not run"
+        act = "start one beat, and a worker for the queue default"
+        yield Wait("", "", "", "no_tick", f"{told}: what was lost is not found again", act, since, hangs=True)
+
+
+def _at_work(campaign: Campaign, facts: Facts) -> bool:
+    """Somebody holds a lease for it, or it asks for nothing."""
+    return bool(facts.orders[campaign.pk] or facts.sessions[campaign.pk]) or campaign.state == CampaignState.PAUSED
+
+
+def _of(campaign: Campaign, facts: Facts) -> Iterator[Wait]:
+    wait = Waiter(campaign)
+    if campaign.state == CampaignState.PAUSED:
+        by_person = campaign.state_reason.startswith("paused by ")
+        act = "resume it" if by_person else "look into the reason, then resume it"
+        yield wait(
+            "paused" if by_person else "breaker",
+            campaign.state_reason or "paused",
+            act,
+            facts.moved.get(campaign.pk),
+            hangs=True,
+        )
+    for asked in facts.asked[campaign.pk]:
+        many = f"{asked.count} keeps" if asked.count > 1 else "a keep"
+        told = f"a person has to approve {many if asked.state == 'keep' else f'more {asked.state}'}"
+        act = f"approve or refuse it on the admin's page, or: manage.py campaign approve {campaign.slug}"
+        yield wait("approval", told, act, asked.since, asked.count, hangs=True)
+    for order in facts.orders[campaign.pk]:
+        yield from _order(campaign, order, facts)
+    for session in facts.sessions[campaign.pk]:
+        yield from _session(campaign, session, facts)
+    for role, why in facts.closed[campaign.pk]:
+        whose = f"role {role}" if role else "the campaign"
+        yield wait("budget", f"{whose} has no budget for language models left: {why}", "", hangs=not role)
+    account = facts.accounts.get(campaign.pk)
+    failed = max(campaign.aborts_in_a_row, account.failures if account else 0)
+    if failed and campaign.state == CampaignState.RUNNING:
+        yield wait("failing", f"{failed} infrastructure failures in a row; more of them pause it", "", None, failed)
+
+
+class Waiter:
+    """``Wait`` with the campaign filled in."""
+
+    def __init__(self, campaign: Campaign) -> None:
+        self.of = (campaign.slug, campaign.name, campaign.state)
+
+    def __call__(
+        self, kind: str, told: str, act: str = "", since: datetime | None = None, count: int = 1, *, hangs: bool = False
+    ) -> Wait:
+        return Wait(*self.of, kind, told, act, since, count, hangs)
+
+
+def _order(campaign: Campaign, order: Group, facts: Facts) -> Iterator[Wait]:
+    wait, since = Waiter(campaign), order.since or facts.now
+    if order.state == EvaluationState.QUEUED:
+        yield _queued(campaign, order, facts)
+    elif order.state == EvaluationState.RUNNING:
+        if order.lease is not None and order.lease < facts.now:
+            told = "the evaluator has fallen silent and nobody has taken its trial over"
+            hangs = facts.now - order.lease > SOON
+            yield wait(
+                "lease_expired",
+                told,
+                "see that the beat and the queue default run",
+                order.lease,
+                order.expired,
+                hangs=hangs,
+            )
+    elif facts.now - since > SOON:
+        yield _unjudged(campaign, order, facts)
+
+
+def _queued(campaign: Campaign, order: Group, facts: Facts) -> Wait:
+    wait, needs = Waiter(campaign), fit.needs_of(campaign.spec["profile"], campaign.minimum_level)
+    nobody = fit.why_waiting(facts.workers, needs)
+    waits = (order.since, order.count)
+    if nobody:
+        has = {worker.device for worker in facts.workers}
+        kind = "no_worker" if needs.device not in has else "no_fit"
+        act = f"start a worker for the queue evaluators.{needs.device} whose isolation reaches {needs.level}"
+        return wait(kind, nobody, act, *waits, hangs=True)
+    if order.fault.startswith(devices.BUSY):
+        return wait("device_busy", order.fault, "", *waits)
+    if order.fault:
+        return wait("retried", f"an attempt failed: {order.fault}", "see the log of the evaluator", *waits)
+    able = sum(not fit.misfit(worker, needs) for worker in facts.workers)
+    return wait("queue", f"waits for its turn at {able} evaluator{'s' if able > 1 else ''}", "", *waits)
+
+
+def _unjudged(campaign: Campaign, order: Group, facts: Facts) -> Wait:
+    wait, waits = Waiter(campaign), (order.since, order.count)
+    if campaign.keep_rule == KeepRule.VERIFIED and campaign.noise_sd is None:
+        return wait("held_back", "measured; judged when the noise of the start is known", "", *waits)
+    open_orders = any(each.state != EvaluationState.MEASURED for each in facts.orders[campaign.pk])
+    if campaign.reproducible and (open_orders or facts.confirming.get(campaign.pk)):
+        return wait("held_back", "measured; recorded in number order, after earlier trials are decided", "", *waits)
+    return wait(
+        "judge", "measured, and nobody has judged it", "start a worker for the queue default", *waits, hangs=True
+    )
+
+
+def _session(campaign: Campaign, session: Group, facts: Facts) -> Iterator[Wait]:
+    wait, queue = Waiter(campaign), "agents" if campaign.proposer in REPEATABLE else "agents.models"
+    old = session.since is not None and facts.now - session.since > SOON
+    if session.state == "waiting" and old:
+        told = f"no worker of the queue {queue} has taken the session"
+        yield wait(
+            "no_agent_worker", told, f"start a worker for the queue {queue}", session.since, session.count, hangs=True
+        )
+    if session.lease is not None and session.lease < facts.now:
+        told = "the agent's worker has fallen silent and nobody has closed its session"
+        hangs = facts.now - session.lease > SOON
+        yield wait(
+            "lease_expired",
+            told,
+            "see that the beat and the queue default run",
+            session.lease,
+            session.count,
+            hangs=hangs,
+        )
+
+
+def _idle(campaign: Campaign, facts: Facts) -> Iterator[Wait]:
+    """Nothing is in flight: what the loop would do now, and nobody does."""
+    wait = Waiter(campaign)
+    if campaign.state == CampaignState.FINALISING:
+        yield wait(
+            "loop",
+            "all is measured, and nobody ends the search",
+            "see that the beat and the queue default run",
+            hangs=True,
+        )
+        return
+    decision = loop.decide(services.situation(campaign))
+    since = campaign.last_recorded_at or campaign.created_at
+    if isinstance(decision, loop.Wait):
+        yield wait("loop", decision.reason, "", since, hangs=True)
+    elif facts.now - since > SOON:
+        told = f"the next step ({type(decision).__name__.lower()}) is due and nobody takes it"
+        yield wait("loop", told, "see that the beat and the queue default run", since, hangs=True)
