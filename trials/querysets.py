@@ -53,7 +53,27 @@ WITH RECURSIVE walk AS (
 SELECT number FROM walk WHERE depth <= %(above)s OR depth >= %(below)s ORDER BY depth
 """
 
+# Ancestors of depths low..high: skips as long as they do not jump over ``high``, then parent by parent.
+_ANCESTORS = """
+WITH RECURSIVE walk AS (
+    SELECT id, number, depth, parent_id, skip FROM trials_trial WHERE id = %(trial)s
+    UNION ALL
+    SELECT up.* FROM walk CROSS JOIN LATERAL (
+        (SELECT id, number, depth, parent_id, skip FROM trials_trial
+          WHERE campaign_id = %(campaign)s AND number = walk.skip AND depth >= %(high)s AND depth < walk.depth)
+        UNION ALL
+        (SELECT id, number, depth, parent_id, skip FROM trials_trial WHERE id = walk.parent_id AND depth < walk.depth)
+        LIMIT 1
+    ) AS up WHERE walk.depth > %(low)s
+)
+SELECT number FROM walk WHERE depth BETWEEN %(low)s AND %(high)s ORDER BY depth
+"""
 
+_COUNT_CHILDREN = """
+SELECT above.id, counted.many FROM unnest(%s::bigint[]) AS above(id) CROSS JOIN LATERAL (
+    SELECT count(*) AS many FROM (SELECT FROM trials_trial WHERE parent_id = above.id LIMIT %s) AS child
+) AS counted
+"""
 _CHILDREN = """
 SELECT above.id, child.number, child.label, child.role FROM unnest(%s::bigint[]) AS above(id) CROSS JOIN LATERAL (
     SELECT number, label, role FROM trials_trial
@@ -130,6 +150,22 @@ class TrialQuerySet(models.QuerySet[Any]):
         with connections[self.db].cursor() as cursor:
             cursor.execute(_CHAIN, wanted)
             return [number for (number,) in cursor.fetchall()]
+
+    def ancestors(self, trial: Any, low: int, high: int) -> list[int]:
+        """Numbers of a trial's ancestors of depths low..high (itself among them at its own depth), oldest first.
+
+        Reads about high - low + 2 log2(depth) rows, however deep the trial lies.
+        """
+        wanted = {"trial": trial.pk, "campaign": trial.campaign_id, "low": low, "high": high}
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(_ANCESTORS, wanted)
+            return [number for (number,) in cursor.fetchall()]
+
+    def count_children(self, parents: list[int], most: int) -> dict[int, int]:
+        """How many trials were built on each of these (primary keys), counted up to ``most``."""
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(_COUNT_CHILDREN, [parents, most])
+            return dict(cursor.fetchall())
 
     def matching(self, text: str) -> Self:
         """Trials whose hypothesis has the words of ``text``, written as for a search engine: ``"as is" or -not``."""

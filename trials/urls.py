@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from trials import bundle_views, people_views, report_views, token_views, views
-from trials.explorer import compare, pages, table_views
+from trials.explorer import compare, pages, table_views, tree_views
 
 app_name = "trials"
 
@@ -24,6 +24,10 @@ urlpatterns = [
     path("campaigns/<slug:slug>/failures/", pages.failures, name="failures"),
     path("campaigns/<slug:slug>/throughput/", pages.throughput, name="throughput"),
     path("campaigns/<slug:slug>/roles/", pages.roles, name="roles"),
+    path("campaigns/<slug:slug>/lineage/", tree_views.lineage, name="lineage"),
+    path("campaigns/<slug:slug>/lineage/<int:number>/line/", tree_views.line, name="lineage-line"),
+    path("campaigns/<slug:slug>/lineage/<int:number>/children/", tree_views.children, name="lineage-children"),
+    path("campaigns/<slug:slug>/lineage/<int:number>/edge/", tree_views.edge, name="lineage-edge"),
     path("campaigns/<slug:slug>/compare/", compare.compare, name="compare"),
     path("campaigns/<slug:slug>/report/", report_views.report, name="report"),
     path("campaigns/<slug:slug>/report.json", report_views.report_json, name="report-json"),

@@ -143,3 +143,25 @@ def test_best_and_start_are_compared_two_clicks_from_the_list(
     expect(page.locator(".compare")).to_contain_text("<script>window.hacked=2</script>")
     expect(page.locator(".compare tr.differs").first).to_be_visible()
     assert_inert(page, complaints)
+
+
+def test_the_tree_of_trials_is_opened_with_the_keyboard(page: Page, filled: Campaign, complaints: Complaints) -> None:
+    page.goto(f"{filled.get_absolute_url()}lineage/")
+    expect(page.locator("[data-connection]")).to_have_attribute("data-status", "live")
+    step = page.locator(".line > .tree-node").nth(1)
+    step.get_by_text("Edit", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(step.locator(".diff-line ins").first).to_be_visible()
+    step.get_by_text("built on it").focus()
+    page.keyboard.press("Enter")
+    child = step.locator(".tree > .tree-node").first
+    expect(child).to_be_visible()
+    number = child.get_attribute("data-number")
+    child.get_by_text("Edit", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(child.locator(".diff-line ins").first).to_be_visible()
+    run_trial(filled, 3.0)
+    expect(page.locator("[data-news]")).to_contain_text("One trial was recorded since.")
+    child.get_by_role("link", name="line to it").press("Enter")
+    expect(page.locator("#tree-title")).to_have_text(f"From the start to trial {number}")
+    assert complaints.errors == []

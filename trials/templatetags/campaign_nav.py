@@ -14,6 +14,7 @@ register = template.Library()
 PAGES: list[tuple[str, str, tuple[str, ...]]] = [
     ("trials:campaign", "Overview", ()),
     ("trials:trials", "Trials", ("trials:trial",)),
+    ("trials:lineage", "Lineage", ()),
     ("trials:frontier", "Frontier", ()),
     ("trials:failures", "Failures", ()),
     ("trials:roles", "Roles", ()),

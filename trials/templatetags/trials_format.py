@@ -49,6 +49,18 @@ def sense(value: float | None, direction: str) -> str:
 
 
 @register.filter
+def sds(value: float, noise: float) -> str:
+    """How large a difference of scores is beside the spread of one score: "3.1 sd"."""
+    return f"{formatting.fixed(abs(value) / noise, 1)} sd"
+
+
+@register.filter
+def at_most(value: int, most: int) -> str:
+    """A count that was not counted beyond ``most``."""
+    return f"{formatting.whole(most)}+" if value > most else formatting.whole(value)
+
+
+@register.filter
 def get(mapping: dict[Any, Any], key: object) -> Any:
     return mapping.get(key)
 
