@@ -660,15 +660,18 @@ class Replay:
             row = self.open[number] = fold(row, event, self.withheld)
             if kind == "trial_finished":
                 self._finished(event, row)
-        elif kind in Verified.KINDS | Approvals.KINDS:
+        elif kind in Verified.KINDS | Approvals.KINDS | {"trial_remeasured"}:
             self._decided(event)
             return
         if "measurement" in payload and kind != "trial_finished":
             self.measurements.take(self._number(event), payload)
 
     def _decided(self, event: Row) -> None:
-        """What a test on fresh seeds or a person says."""
-        if event["kind"] in Verified.KINDS:
+        """What a test on fresh seeds or a person says, and what somebody had measured again."""
+        if event["kind"] == "trial_remeasured":
+            number, payload = self._number(event), event["body"]
+            self.judged(number, payload, self.measurements.take(number, payload))
+        elif event["kind"] in Verified.KINDS:
             self.verified.apply(event["kind"], self._number(event), event["body"])
         else:
             self.approvals.apply(event, None if event["trial"] is None else self._number(event))

@@ -17,7 +17,7 @@ from evaluators.contract import Cancelled, HarnessFault, Measurement, Progress
 from evaluators.recording import as_record
 from evaluators.registry import get_environment
 from trials.models import Campaign, Confirmation, Evaluation
-from trials.services import leases, outcomes, repeats
+from trials.services import leases, outcomes, remeasures, repeats
 from trials.services.blobs import get_tree
 from trials.services.verdicts import Verdict
 from trials.vocab import EvaluationState, KeepRule, Label, Purpose
@@ -185,6 +185,8 @@ def _record(evaluation: Evaluation) -> bool:
     verdict = judge(evaluation.campaign, evaluation.measurement.record)
     if evaluation.purpose == Purpose.TRIAL:
         return outcomes.record_outcome(evaluation.pk, verdict) is not None
+    if evaluation.purpose == Purpose.REMEASURE:
+        return remeasures.record(evaluation.pk, verdict)
     return repeats.record(evaluation.pk, verdict)
 
 

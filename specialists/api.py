@@ -5,6 +5,7 @@ Added to the router of what they read: one address has one router, whatever the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -17,7 +18,8 @@ from evaluators.registry import ENVIRONMENTS
 from specialists import launch
 from specialists.roster_store import rosters_of
 from specialists.vocab import ProposerName
-from trials.access import access_campaign, may_launch, may_steer
+from trials.access import access_campaign, access_trial, may_launch, may_steer
+from trials.again import again
 from trials.api import schemas
 from trials.api.auth import Token
 from trials.api.reading import campaign_out, router
@@ -131,3 +133,75 @@ def resume(request: HttpRequest, slug: str) -> tuple[int, dict[str, Any]]:
 def stop(request: HttpRequest, slug: str) -> tuple[int, dict[str, Any]]:
     """End the search now; trials in flight are cancelled and stay on record as such."""
     return _steer(request, slug, "stop")
+
+
+class RemeasureIn(Schema, extra="forbid"):
+    """On how many fresh seeds."""
+
+    seeds: int = 3
+
+
+class MeasuredAgain(Schema):
+    """One seed. purpose: ``remeasure`` where somebody asked for it; label and score are null before it is judged."""
+
+    seed: int
+    purpose: str
+    state: str
+    label: str | None
+    score: float | None
+    reason: str | None
+
+
+class RemeasureOut(Schema):
+    """What fresh seeds say. recorded: the trial's own score; mean, interval (95 %): of the ``seeds`` valid others."""
+
+    campaign: str
+    trial: int
+    recorded: float | None
+    open: int
+    measured: list[MeasuredAgain]
+    seeds: int
+    mean: float | None
+    interval: tuple[float, float] | None
+
+
+@router.get("/campaigns/{slug}/trials/{int:number}/remeasure", response=RemeasureOut)
+def remeasured(request: HttpRequest, slug: str, number: int) -> dict[str, Any]:
+    """What a trial scored on other seeds, and what is still being measured."""
+    trial = access_trial(request.user, slug, number)
+    return again(trial).as_json(trial)
+
+
+REMEASURED = {200: RemeasureOut, 409: schemas.Problem, 422: schemas.Problem}
+
+
+def _remeasure(
+    request: HttpRequest, slug: str, number: int, act: Callable[[Campaign, str], object]
+) -> tuple[int, dict[str, Any]]:
+    trial = access_trial(request.user, slug, number)
+    who = request.user.get_username()
+    if not may_steer(request.user, trial.campaign):
+        raise PermissionDenied(f"{who} may not measure trials of {slug} again")
+    try:
+        act(trial.campaign, who)
+    except WrongState as error:
+        return 409, {"detail": str(error)}
+    except ValueError as error:
+        return 422, {"detail": str(error)}
+    return 200, again(trial).as_json(trial)
+
+
+@router.post("/campaigns/{slug}/trials/{int:number}/remeasure", response=REMEASURED, auth=Token(Scope.STEER), tags=TAGS)
+def remeasure(request: HttpRequest, slug: str, number: int, wanted: RemeasureIn) -> tuple[int, dict[str, Any]]:
+    """Measure a finished trial again on fresh seeds: measurements are added, nothing recorded changes."""
+    return _remeasure(
+        request, slug, number, lambda campaign, who: launch.remeasure(campaign, number, wanted.seeds, actor=who)
+    )
+
+
+@router.delete(
+    "/campaigns/{slug}/trials/{int:number}/remeasure", response=REMEASURED, auth=Token(Scope.STEER), tags=TAGS
+)
+def cancel_remeasure(request: HttpRequest, slug: str, number: int) -> tuple[int, dict[str, Any]]:
+    """Give up what is not measured yet."""
+    return _remeasure(request, slug, number, lambda campaign, who: launch.cancel_remeasure(campaign, number, actor=who))

@@ -25,8 +25,8 @@ from specialists.starts import Start, StartError, start_of
 from specialists.vocab import CATALOGUED, ProposerName
 from specialists.workspace import decode
 from trials.access import visible_campaigns
-from trials.models import Approval, Campaign
-from trials.services import answers, campaigns, submissions
+from trials.models import Approval, Campaign, Evaluation
+from trials.services import answers, campaigns, remeasures, submissions
 from trials.vocab import Answer, CampaignState, Enforcement, KeepRule, LineagePolicy
 
 LEVELS = ("L2", "L3", "L4")
@@ -271,6 +271,16 @@ def answer(
     answered = answers.answer(campaign.pk, given, actor=actor, numbers=numbers, remark=remark)
     dispatch.advance(campaign.pk)
     return answered
+
+
+def remeasure(campaign: Campaign, number: int, seeds: int, *, actor: str) -> list[Evaluation]:
+    """A trial is measured again on fresh seeds, beside the search. See trials.services.remeasures."""
+    return remeasures.order(campaign.pk, number, seeds, actor=actor, enqueue=dispatch.evaluation(campaign))
+
+
+def cancel_remeasure(campaign: Campaign, number: int, *, actor: str) -> int:
+    """Give up what of it is not measured yet."""
+    return remeasures.cancel(campaign.pk, number, actor=actor)
 
 
 #: How people steer, by the word for it: on pages, by programs, on the command line.

@@ -81,7 +81,7 @@ def situation(campaign: Campaign) -> loop.Situation:
         confirming=len(confirming),
         repeats=Evaluation.objects.repeats_in_flight(campaign.pk).count(),
         repeats_wanted=repeats.wanted(campaign) if campaign.state == CampaignState.RUNNING else 0,
-        measuring=Evaluation.objects.in_flight().filter(campaign=campaign).count(),
+        measuring=Evaluation.objects.in_flight().filter(campaign=campaign).exclude(purpose=Purpose.REMEASURE).count(),
     )
 
 
@@ -305,7 +305,7 @@ def tick() -> None:
     late = Session.objects.filter(state=SessionState.RUNNING, lease_expires_at__lt=now)
     for session in late.select_related("campaign"):
         _take_over(session)
-    for campaign in Campaign.objects.live():
+    for campaign in Campaign.objects.at_work():
         send = dispatch.evaluation(campaign)
         for evaluation_id in leases.take_unsent(campaign.pk, LOST_MESSAGE):
             send(evaluation_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -11,7 +13,9 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from specialists import launch
 from specialists.forms import LaunchForm
-from trials.access import access_campaign, may_launch, may_steer
+from trials.access import access_campaign, access_trial, may_launch, may_steer
+from trials.again import again
+from trials.models import Trial
 from trials.services.campaigns import WrongState
 
 
@@ -43,3 +47,39 @@ def launch_page(request: HttpRequest) -> HttpResponse:
         messages.success(request, f"{campaign.name} is launched.")
         return HttpResponseRedirect(campaign.get_absolute_url())
     return render(request, "specialists/launch.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def remeasure(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """How far a trial's measurements on fresh seeds are. A POST orders ``seeds`` of them."""
+    trial = access_trial(request.user, slug, number)
+    if request.method != "POST":
+        context = {"trial": trial, "campaign": trial.campaign, "again": again(trial)}
+        context["may_steer"] = may_steer(request.user, trial.campaign)
+        return render(request, "trials/_remeasure.html", context)
+    seeds = request.POST.get("seeds", "")
+    wanted = int(seeds) if seeds.isascii() and seeds.isdigit() and len(seeds) < 9 else 0
+    told = f"Trial {number} is measured again on {wanted} fresh seed{'' if wanted == 1 else 's'}."
+    return _steered(request, trial, told, lambda who: launch.remeasure(trial.campaign, number, wanted, actor=who))
+
+
+@require_POST
+def remeasure_cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """Give up what was ordered and is not measured yet."""
+    trial = access_trial(request.user, slug, number)
+    told = "What was not measured yet is cancelled."
+    return _steered(request, trial, told, lambda who: launch.cancel_remeasure(trial.campaign, number, actor=who))
+
+
+def _steered(request: HttpRequest, trial: Trial, told: str, act: Callable[[str], object]) -> HttpResponse:
+    """Does something for whoever may steer, and says on the trial's page that it is done, or why not."""
+    who = request.user.get_username()
+    if not may_steer(request.user, trial.campaign):
+        raise PermissionDenied(f"{who} may not measure trials of {trial.campaign.name} again")
+    try:
+        act(who)
+    except (WrongState, ValueError) as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, told)
+    return HttpResponseRedirect(trial.get_absolute_url())

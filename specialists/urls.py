@@ -20,6 +20,12 @@ urlpatterns = [
     path("studies/<slug:slug>/charts/<slug:name>.json", study_views.study_chart, name="study-chart"),
     path("launch/", steering_views.launch_page, name="launch"),
     *(path(f"campaigns/<slug:slug>/{verb}/", steering_views.steer, {"verb": verb}, name=verb) for verb in STEERING),
+    path("campaigns/<slug:slug>/trials/<int:number>/remeasure/", steering_views.remeasure, name="remeasure"),
+    path(
+        "campaigns/<slug:slug>/trials/<int:number>/remeasure/cancel/",
+        steering_views.remeasure_cancel,
+        name="remeasure-cancel",
+    ),
     path("campaigns/<slug:slug>/sessions/", views.session_list, name="sessions"),
     path("campaigns/<slug:slug>/sessions/<int:number>/", views.session, name="session"),
     path("campaigns/<slug:slug>/sessions/<int:number>/calls/<int:call>.json", views.call_body, name="call"),

@@ -24,6 +24,7 @@ def around(trial: Trial, user: Any) -> dict[str, Any]:
         "note": people.current_note(trial),
         "starred": Star.objects.filter(trial=trial, user=user).exists(),
         "may_note": may_note(user),
+        "may_steer": may_steer(user, trial.campaign),
     }
 
 

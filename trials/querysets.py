@@ -88,6 +88,12 @@ class CampaignQuerySet(models.QuerySet[Any]):
         """Campaigns of this site that still hold slots or will ask for more."""
         return self.filter(state__in=LIVE_CAMPAIGN_STATES, bundle__isnull=True)
 
+    def at_work(self) -> Self:
+        """Live ones, and those whose search has ended while something of them is still measured."""
+        waiting = self.model._meta.get_field("evaluations").related_model._default_manager.unjudged()
+        measured = models.Exists(waiting.filter(campaign=models.OuterRef("pk")))
+        return self.filter(Q(state__in=LIVE_CAMPAIGN_STATES) | measured, bundle__isnull=True)
+
     def shown_to(self, user_pk: int) -> Self:
         """Those that are not restricted, those that the user launched or is a reader of."""
         others = Restriction.objects.filter(campaign=models.OuterRef("pk")).exclude(readers=user_pk)

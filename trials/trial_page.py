@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trials import analytics, charts, diffview, report
+from trials.again import again
 from trials.chain import chain_hash
 from trials.confirm import MOST_PAIRS
 from trials.formatting import score, visible, words
@@ -45,6 +46,7 @@ def context(trial: Trial) -> dict[str, Any]:
         "evidence": _evidence(trial.proposal.get("evidence")),
         "notes": _pairs(trial.proposal.get("notes")),
         "similar": _similar(trial.proposal.get("similar")),
+        "again": again(trial),
         "confirmations": [_confirmation(row) for row in trial.confirmations.select_related("incumbent")[:ROUNDS]],
         "approvals": report.questions(trial.approvals.select_related("trial")) if campaign.checkpoints else [],
         "numbers": trial.numbers.items(),

@@ -36,6 +36,7 @@ urlpatterns = [
     path("campaigns/<slug:slug>/audit/", bundle_views.audit, name="audit"),
     path("campaigns/<slug:slug>/bundle.zip", bundle_views.bundle, name="bundle"),
     path("campaigns/<slug:slug>/trials/", table_views.trials, name="trials"),
+    path("campaigns/<slug:slug>/trials/rows/", table_views.trial_rows, name="trials-rows"),
     path("campaigns/<slug:slug>/trials.csv", table_views.trials_csv, name="trials-csv"),
     path("campaigns/<slug:slug>/trials/<int:number>/", views.trial, name="trial"),
     path("campaigns/<slug:slug>/trials/<int:number>/log.txt", views.trial_log, name="trial-log"),

@@ -63,12 +63,16 @@ class EvaluationState(StrEnum):
 
 
 class Purpose(StrEnum):
-    """Why a source tree is measured. Only ``trial`` gives a label; ``confirmation`` makes a provisional one stand."""
+    """Why a source tree is measured. Only ``trial`` gives a label; ``confirmation`` makes a provisional one stand.
+
+    ``remeasure``: a person asked for it; nothing follows from it.
+    """
 
     TRIAL = "trial"
     CALIBRATION = "calibration"
     CONFIRMATION = "confirmation"
     SEALED = "sealed"
+    REMEASURE = "remeasure"
 
 
 #: Measurements beside the search: they hold slots, and are no trials.
@@ -164,6 +168,9 @@ class EventKind(StrEnum):
     CONFIRMATION_LOOKED = "confirmation_looked"
     CONFIRMATION_CLOSED = "confirmation_closed"
     SEALED_MEASURED = "sealed_measured"
+    REMEASURE_ORDERED = "remeasure_ordered"
+    TRIAL_REMEASURED = "trial_remeasured"
+    REMEASURE_CANCELLED = "remeasure_cancelled"
     TRACE_IMPORTED = "trace_imported"
     TRIAL_IMPORTED = "trial_imported"
     RESTORE_ACCEPTED = "restore_accepted"

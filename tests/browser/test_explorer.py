@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Complaints
 from tests.browser.test_pages import EVIL, assert_inert
-from tests.factories import run_trial
+from tests.factories import finish, run_trial, start, submit
 from tests.trials.explorer.conftest import made_up
 from trials.models import Campaign, Trial
+from trials.services import leases
 
 
 @pytest.fixture
@@ -164,4 +167,81 @@ def test_the_tree_of_trials_is_opened_with_the_keyboard(page: Page, filled: Camp
     expect(page.locator("[data-news]")).to_contain_text("One trial was recorded since.")
     child.get_by_role("link", name="line to it").press("Enter")
     expect(page.locator("#tree-title")).to_have_text(f"From the start to trial {number}")
+    assert complaints.errors == []
+
+
+CELLS = """() => Array.from(document.querySelectorAll('#trial-table tbody tr'), (row) =>
+  Array.from(row.querySelectorAll('td:not(.c-age)'), (cell) => cell.textContent.trim()).join('|'))"""
+
+
+def open_table(page: Page, campaign: Campaign, query: str = "") -> None:
+    page.goto(f"{campaign.get_absolute_url()}trials/{query}")
+    expect(page.locator("[data-connection]")).to_have_attribute("data-status", "live")
+
+
+def assert_table_is_fresh(page: Page) -> None:
+    """What the page shows is what it would show if it were opened now."""
+    other = page.context.new_page()
+    other.goto(page.url)
+    wanted = other.evaluate(CELLS)
+    other.close()
+    page.wait_for_function(
+        f"(wanted) => JSON.stringify(({CELLS})()) === wanted",
+        arg=json.dumps(wanted, separators=(",", ":"), ensure_ascii=False),
+    )
+
+
+def test_rows_come_and_change_by_themselves(page: Page, filled: Campaign, complaints: Complaints) -> None:
+    open_table(page, filled)
+    trial = submit(filled, hypothesis=EVIL)
+    row = page.locator(f'#trial-table tr[data-number="{trial.number}"]')
+    expect(row.locator(".badge")).to_have_text("queued")
+    order = start(trial)
+    expect(row.locator(".badge")).to_have_text("running")
+    leases.heartbeat(order.pk, order.attempt, phase="train", progress=0.42)
+    expect(row.locator(".doing")).to_have_text("train 42 %")
+    row.get_by_role("link", name=str(trial.number), exact=True).focus()
+    finish(order, 2.4)
+    expect(row.locator(".badge")).not_to_have_text("running")
+    expect(row.get_by_role("link", name=str(trial.number), exact=True)).to_be_focused()
+    assert_table_is_fresh(page)
+    assert_inert(page, complaints)
+    assert complaints.loads == 1
+
+
+def test_nothing_of_a_burst_is_lost(page: Page, filled: Campaign, complaints: Complaints) -> None:
+    open_table(page, filled)
+    for number in range(70):
+        run_trial(filled, 2.4 + number / 1000, role=("architecture", "optimization")[number % 2])
+    assert_table_is_fresh(page)
+    newest = Trial.objects.of(filled.pk).order_by("-number")
+    page.get_by_role("link", name="Next 50").click()
+    expect(page.locator("#trial-table tbody tr").first).to_have_attribute("data-number", str(newest[50].number))
+    run_trial(filled, 2.6)
+    expect(page.locator("[data-news]")).to_contain_text("1 new or changed")
+    expect(page.locator("#trial-table tbody tr").first).to_have_attribute("data-number", str(newest[51].number))
+    page.get_by_role("link", name="Show from the first").click()
+    expect(page.locator("#trial-table tbody tr").first).to_have_attribute("data-number", str(newest[0].number))
+    expect(page.locator("[data-news]")).to_be_hidden()
+    assert complaints.errors == []
+
+
+def test_rows_follow_the_filters_and_wait_for_a_reader_who_scrolls(
+    page: Page, filled: Campaign, complaints: Complaints
+) -> None:
+    trial = submit(filled)
+    order = start(trial)
+    open_table(page, filled, "?state=running")
+    rows = page.locator("#trial-table tbody tr")
+    expect(rows).to_have_count(1)
+    run_trial(filled, 2.5)
+    finish(order, 2.5)
+    expect(rows).to_have_count(0)
+    page.set_viewport_size({"width": 1440, "height": 500})
+    open_table(page, filled)
+    page.locator(".trials-scroll").evaluate("element => element.scrollTo(0, 300)")
+    top = rows.first.get_attribute("data-number")
+    run_trial(filled, 2.5)
+    expect(page.locator("[data-news]")).to_contain_text("1 new or changed")
+    assert rows.first.get_attribute("data-number") == top
     assert complaints.errors == []

@@ -6,6 +6,7 @@ what the site has recorded.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import Any
 
@@ -18,7 +19,7 @@ from specialists.models import Call, Session
 from specialists.vocab import Fault, SessionState
 from tests.factories import make_campaign, record, submit
 from trials.models import Campaign, Evaluation, Trial
-from trials.services import campaigns, leases, repeats, submissions
+from trials.services import campaigns, leases, remeasures, repeats, submissions
 from trials.services.blobs import put_blob
 from trials.vocab import CampaignState, EvaluationState, Label, TrialState
 
@@ -53,6 +54,8 @@ class Search:
         if draw.random() < 0.4 and Trial.objects.of(self.pk).open().count() < 4 and campaign.best_trial_id:
             self._submit(draw.choice([campaign.last_number, draw.randrange(campaign.last_number + 1)]))
         repeats.order(self.pk, draw.choice((0, 1, 4)), enqueue=lambda order: None)
+        if draw.random() < 0.1:
+            self._again()
         waiting = Evaluation.objects.filter(campaign_id=self.pk).unjudged().order_by("pk")
         for order in waiting[: draw.randint(1, 6)]:
             self._work(order)
@@ -83,6 +86,14 @@ class Search:
                 return self.campaign
         campaigns.change_state(self.pk, CampaignState.STOPPED, actor="ada", reason="stopped by ada")
         return self.campaign
+
+    def _again(self) -> None:
+        """Somebody asks for fresh seeds of a trial, or gives up what was asked for."""
+        number = self.draw.randrange(self.campaign.last_number + 1)
+        with contextlib.suppress(campaigns.WrongState):
+            remeasures.order(self.pk, number, self.draw.randint(1, 2), actor="ada", enqueue=lambda order: None)
+            if self.draw.random() < 0.3:
+                remeasures.cancel(self.pk, number, actor="ada")
 
     def _submit(self, parent: int | None) -> None:
         draw = self.draw

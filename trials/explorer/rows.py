@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.db.models import Q
@@ -76,3 +78,9 @@ def page(campaign: Campaign, ask: Ask, size: int = PAGE) -> tuple[list[Any], tup
     column = _column(ask.sort)
     last = shown[-1]
     return shown, (getattr(last, column) if column else None, last.number)
+
+
+def among(campaign: Campaign, ask: Ask, numbers: Sequence[int]) -> list[Any]:
+    """Those of the numbered trials that are asked for, wherever in the order they stand."""
+    rows = asked(campaign, replace(ask, after=None)).filter(number__in=numbers)
+    return list(rows.for_table(COLUMNS)) if numbers else []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_safe
 from django.views.decorators.vary import vary_on_headers
@@ -19,12 +20,13 @@ from trials.access import access_campaign
 from trials.explorer import ask as asking
 from trials.explorer import columns as shown
 from trials.explorer.ask import Ask
-from trials.explorer.rows import page
+from trials.explorer.rows import PAGE, among, page
 from trials.formatting import words
 from trials.models import Campaign
 from trials.vocab import OPEN_TRIAL_STATES
 
 LINES = 500
+MOST_NUMBERS, LONGEST = 100, 9
 BASELINE_ROLE = "baseline"
 
 
@@ -54,16 +56,17 @@ def trials(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _context(campaign: Campaign, ask: Ask) -> dict[str, Any]:
     found, following = page(campaign, ask)
-    unfinished = [trial.number for trial in found if trial.state in OPEN_TRIAL_STATES]
-    phases = analytics.phases(campaign, unfinished) if unfinished else {}
     columns = [shown.COLUMNS[name] for name in ask.columns]
     return {
         "campaign": campaign,
         "ask": ask,
-        "rows": shown.rows_html(campaign, found, ask.columns, phases),
+        "rows": shown.rows_html(campaign, found, ask.columns, _phases(campaign, found)),
         "headings": [_heading(ask, column) for column in columns],
         "here": ask.address(shown.DEFAULT, after=None if ask.after is None else asking.place(*ask.after)),
         "first": ask.address(shown.DEFAULT),
+        "rows_url": reverse("trials:trials-rows", args=[campaign.slug]) + ask.address(shown.DEFAULT).rstrip("?"),
+        "live": PAGE if ask.sort == "newest" and ask.after is None else None,
+        "page_size": PAGE,
         "next": None if following is None else ask.address(shown.DEFAULT, after=asking.place(*following)),
         "csv": ask.address(shown.DEFAULT, columns=shown.DEFAULT),
         "filters": [_filter(ask, name, value) for name, value in ask.filters.items()],
@@ -71,6 +74,22 @@ def _context(campaign: Campaign, ask: Ask) -> dict[str, Any]:
         "all_columns": [(column, column.name in ask.columns) for column in shown.COLUMNS.values()],
         "sorted": asking.SORTS[ask.sort],
     }
+
+
+@require_safe
+def trial_rows(request: HttpRequest, slug: str) -> HttpResponse:
+    """Lines of the trials ``?number=`` (MOST_NUMBERS at most) that the rest of the address asks for, and no others."""
+    campaign = access_campaign(request.user, slug)
+    ask = read_ask(request, campaign)
+    told = request.GET.getlist("number")[:MOST_NUMBERS]
+    numbers = [int(number) for number in told if number.isascii() and number.isdigit() and len(number) <= LONGEST]
+    found = among(campaign, ask, numbers)
+    return HttpResponse("".join(shown.rows_html(campaign, found, ask.columns, _phases(campaign, found))))
+
+
+def _phases(campaign: Campaign, trials: Sequence[Any]) -> dict[int, tuple[str, float | None]]:
+    unfinished = [trial.number for trial in trials if trial.state in OPEN_TRIAL_STATES]
+    return analytics.phases(campaign, unfinished) if unfinished else {}
 
 
 def _heading(ask: Ask, column: shown.Column) -> dict[str, Any]:

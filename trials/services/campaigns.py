@@ -22,6 +22,7 @@ from trials.vocab import (
     Enforcement,
     EvaluationState,
     EventKind,
+    Purpose,
     TrialState,
 )
 
@@ -153,9 +154,12 @@ def change_state(campaign_id: int, to: CampaignState, *, actor: str, reason: str
 
 
 def _cancel_open(campaign: Campaign) -> None:
-    """What was submitted stays on record as cancelled; workers notice at their next heartbeat."""
+    """What was submitted stays on record as cancelled; workers notice at their next heartbeat.
+
+    What a person asked for beside the search goes on.
+    """
     confirmations.abandon(campaign)
-    Evaluation.objects.unjudged().filter(campaign=campaign).update(
+    Evaluation.objects.unjudged().filter(campaign=campaign).exclude(purpose=Purpose.REMEASURE).update(
         state=EvaluationState.CANCELLED, lease_expires_at=None
     )
     Trial.objects.filter(campaign=campaign).open().update(state=TrialState.CANCELLED)

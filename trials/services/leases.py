@@ -18,7 +18,7 @@ from trials.formatting import waiting
 from trials.models import Campaign, Evaluation, Measurement, Trial
 from trials.services.blobs import put_blob
 from trials.services.events import append_event
-from trials.vocab import CampaignState, EvaluationState, EventKind, Label, Purpose, TrialState
+from trials.vocab import LIVE_CAMPAIGN_STATES, EvaluationState, EventKind, Label, Purpose, TrialState
 
 LEASE_SECONDS = 25.0
 MAX_ATTEMPTS = 3
@@ -30,16 +30,12 @@ _NEVER = datetime(2000, 1, 1, tzinfo=UTC)  # a work order that is queued again i
 def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
     """Take a queued work order under a lease; None when somebody else has it or it was cancelled."""
     now = timezone.now()
-    order = Evaluation.objects.filter(pk=evaluation_id).values_list("campaign_id", "attempt")[:1]
+    order = Evaluation.objects.filter(pk=evaluation_id).values_list("campaign_id", "attempt", "purpose")[:1]
     if not order:
         return None
-    [(campaign_id, attempt)] = order
+    [(campaign_id, attempt, purpose)] = order
     campaign: Campaign = Campaign.objects.locked(campaign_id)
-    if campaign.bundle is not None or campaign.state not in (
-        CampaignState.RUNNING,
-        CampaignState.PAUSED,
-        CampaignState.FINALISING,
-    ):
+    if campaign.bundle is not None or not (campaign.state in LIVE_CAMPAIGN_STATES or purpose == Purpose.REMEASURE):
         return None
     changed = Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.QUEUED).update(
         state=EvaluationState.RUNNING,

@@ -16,7 +16,7 @@ from tests.factories import make_campaign, run_trial, start, submit
 from tests.trials.explorer.conftest import made_up
 from tests.trials.test_views import EVIL, page
 from trials.explorer import ask as asking
-from trials.explorer import columns, rows
+from trials.explorer import columns, rows, table_views
 from trials.explorer.ask import Ask
 from trials.models import Campaign, Trial
 from trials.vocab import SCORED_LABELS
@@ -215,3 +215,18 @@ def test_strangers_see_neither_table_nor_file(client: Client) -> None:
     base = make_campaign().get_absolute_url()
     assert client.get(f"{base}trials/").status_code == 302
     assert client.get(f"{base}trials.csv").status_code == 302
+
+
+def test_single_rows_are_those_of_the_page_and_only_what_is_asked_for(viewer: Client, search: Campaign) -> None:
+    base = f"{search.get_absolute_url()}trials/"
+    whole = page(viewer, f"{base}?role=optimization")
+    shown = [int(number) for number in re.findall(r'<tr data-number="(\d+)"', whole)]
+    others = [trial.number for trial in all_trials(search) if trial.role != "optimization"][:5]
+    query = "&".join(f"number={number}" for number in [*shown[3:9], *others, 10**8, "x", -1])
+    some = page(viewer, f"{base}rows/?role=optimization&{query}")
+    assert re.findall(r'<tr data-number="(\d+)"', some) == [str(number) for number in shown[3:9]]
+    plain = re.sub(r"<time.*?</time>", "", whole)
+    assert all(re.sub(r"<time.*?</time>", "", row) in plain for row in some.split("\n") if row)
+    assert page(viewer, f"{base}rows/") == ""
+    many = "&".join(f"number={number}" for number in range(300))
+    assert len(re.findall("<tr ", page(viewer, f"{base}rows/?{many}"))) == table_views.MOST_NUMBERS
