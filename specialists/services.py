@@ -272,6 +272,7 @@ def _submit(session: Session, role: Role, view: LineageSlice, proposal: Proposal
                 for earlier in similar(campaign, role.name, proposal.hypothesis, up_to=view.up_to)
             ],
             "session": session.number,
+            **sessions.paid(session),
         },
         surface=role.surface,
         crossed=sorted(name for name in files if files[name] != parent.get(name) and name not in role.surface),

@@ -159,6 +159,12 @@ def _totals(session: Session) -> dict[str, Any]:
     return found
 
 
+def paid(session: Session) -> dict[str, float]:
+    """What the session has paid for language models so far, as ``usd``; nothing where that is not known."""
+    cost = _totals(session)["cost"] if session.campaign.agent else None
+    return {} if cost is None else {"usd": float(cost)}
+
+
 def _count_failures(campaign: Campaign, state: SessionState, fault: Fault | str) -> None:
     if fault == Fault.CAMPAIGN:
         return

@@ -72,6 +72,15 @@ def figures(outcomes: Sequence[Outcome], slots: int) -> dict[str, Any]:
     }
 
 
+def diversity_by_role(outcomes: Iterable[Outcome]) -> dict[str, dict[str, Any]]:
+    """How different the ideas of each role are among themselves; rare words are those that are rare in all of them."""
+    ideas: dict[str, list[str]] = {}
+    for row in outcomes:
+        ideas.setdefault(row.role, []).append(row.hypothesis)
+    found = diversity.compare(list(ideas.values()))
+    return {role: diversity.as_record(one) for role, one in zip(ideas, found, strict=True)}
+
+
 def profiles(outcomes: Iterable[Outcome]) -> dict[str, dict[str, Any]]:
     """By role: trials, keeps, labels, and how its trials came out; roles in the order of their first trial."""
     roles: dict[str, dict[str, Any]] = {}

@@ -174,7 +174,7 @@ class TrialQuerySet(models.QuerySet[Any]):
             return dict(cursor.fetchall())
 
     def matching(self, text: str) -> Self:
-        """Trials whose hypothesis has the words of ``text``, written as for a search engine: ``"as is" or -not``."""
+        """Trials whose hypothesis and note have the words of ``text``, as for a search engine: ``"as is" or -not``."""
         return self.filter(words__words=SearchQuery(text, config="english", search_type="websearch"))
 
     def for_rows(self) -> Self:

@@ -21,7 +21,7 @@ from trials.models import Approval, Blob, Campaign, Event, FrontierStep, Measure
 from trials.services.blobs import get_blob
 from trials.vocab import Label, Purpose
 
-VERSION = 2  # of the definitions: a report of another version is computed again
+VERSION = 3  # of the definitions: a report of another version is computed again
 CHAINS = 200
 SCAN = 2_000
 #: One letter per trial number in ``CampaignReport.edit_kinds``: no trial with a parent, no two sources, else the kind.
@@ -76,6 +76,7 @@ def build_report(campaign: Campaign, known_edits: str = "") -> Built:
         "boundary_crossings": campaign.crossing_count,
         "cross_role_keep_parent": counting.crossings(rows),
         "diversity": (everything if campaign.is_released_run else without)["diversity"],
+        "diversity_by_role": counting.diversity_by_role(rows if campaign.is_released_run else ideas),
         "infrastructure_failures": sum(row.infrastructure for row in rows),
         "infrastructure": {
             "with": everything,

@@ -1,4 +1,4 @@
-"""Where trials are found by the words of their hypotheses: PostgreSQL's full-text search."""
+"""Where trials are found by the words of their hypotheses and notes: PostgreSQL's full-text search."""
 
 from __future__ import annotations
 
@@ -17,15 +17,26 @@ SELECT id, to_tsvector('english', hypothesis) FROM trials_trial WHERE id = ANY(%
 """
 
 
+_NOTE = """
+UPDATE trials_trialwords SET words = to_tsvector('english', trial.hypothesis) || to_tsvector('english', %s)
+  FROM trials_trial AS trial WHERE trial.id = trials_trialwords.trial_id AND trial.id = %s
+"""
+
+
 class TrialWordsQuerySet(models.QuerySet["TrialWords"]):
     def fill(self, trials: Iterable[int]) -> None:
         """Words of these trials (primary keys), as the database splits them."""
         with connections[self.db].cursor() as cursor:
             cursor.execute(_FILL, [list(trials)])
 
+    def note(self, trial: int, text: str) -> None:
+        """The words of a trial's note stand beside those of its hypothesis, in place of those of an earlier version."""
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(_NOTE, [text, trial])
+
 
 class TrialWords(models.Model):
-    """Lexemes of a hypothesis. A search index, not the record."""
+    """Lexemes of a hypothesis and of the note that people have written. A search index, not the record."""
 
     trial = models.OneToOneField("trials.Trial", models.PROTECT, primary_key=True, related_name="words")
     words = SearchVectorField()

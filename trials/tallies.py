@@ -20,13 +20,16 @@ FARTHEST = 4_000
 WHOLE = -1
 ALL_ROLES = ""
 SECONDS = ("queue", "run", "eval", "log")
-AXES = ("bytes", "seconds")
+AXES = ("bytes", "seconds", "usd")
 SIZES = ("artifact_bytes", "projected_bytes", "source_bytes")
 
 
 @dataclass(frozen=True)
 class Fact:
-    """As much of a finished trial as is counted. at: seconds since launch; ms: of queue, run, eval and log."""
+    """As much of a finished trial as is counted. at: seconds since launch; ms: of queue, run, eval and log.
+
+    usd: what the session that proposed it paid for language models; None where that is nothing, or not known.
+    """
 
     pk: int
     number: int
@@ -40,6 +43,7 @@ class Fact:
     numbers: Mapping[str, Any]
     at: float
     ms: Sequence[int]
+    usd: float | None = None
 
     @property
     def is_ranked(self) -> bool:
@@ -138,9 +142,16 @@ def front(points: Iterable[Point], direction: Direction) -> list[Point]:
     return found
 
 
+def paid(value: object) -> float | None:
+    """What a proposal says that its session paid."""
+    return float(value) if _is_number(value) and value >= 0 else None
+
+
 def x_of(fact: Fact, axis: str) -> float | None:
     """Where a trial lies on an axis of a front; None where that is not known."""
     if axis == "bytes":
         return None if fact.artifact_bytes is None else float(fact.artifact_bytes)
+    if axis == "usd":
+        return fact.usd
     seconds = (fact.ms[1] + fact.ms[2]) / 1000.0
     return seconds or None

@@ -148,7 +148,8 @@ class ParentTally(models.Model):
 
 
 class FrontPoint(models.Model):
-    """A trial that no other beats in score and in ``axis`` (``bytes`` of the artifact, ``seconds`` of run and eval)."""
+    """A trial that no other beats in score and in ``axis`` (``bytes`` of the artifact, ``seconds`` of run and eval,
+    ``usd`` that the session of its proposal paid)."""
 
     campaign = models.ForeignKey("trials.Campaign", models.PROTECT, related_name="front_points", db_index=False)
     trial = models.ForeignKey("trials.Trial", models.PROTECT, related_name="+")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from trials import analytics, charts, diffview, report
+from trials import analytics, charts, diffview, report, tallies
 from trials.again import again
 from trials.chain import chain_hash
 from trials.confirm import MOST_PAIRS
@@ -42,6 +42,7 @@ def context(trial: Trial) -> dict[str, Any]:
         "row": trial_row(trial),
         "phase": analytics.phases(campaign, numbers).get(trial.number) if numbers else None,
         "transforms": _texts(trial.proposal.get("transforms")),
+        "paid": tallies.paid(trial.proposal.get("usd")),
         "session": _number(trial.proposal.get("session")),
         "evidence": _evidence(trial.proposal.get("evidence")),
         "notes": _pairs(trial.proposal.get("notes")),

@@ -99,6 +99,7 @@ def check_fronts(campaign: Campaign, ranked: list[Trial]) -> None:
     places = {
         "bytes": {t.number: t.artifact_bytes for t in ranked},
         "seconds": {t.number: (t.run_seconds or 0) + (t.eval_seconds or 0) for t in ranked},
+        "usd": {t.number: t.proposal.get("usd") for t in ranked},
     }
     for axis, where in places.items():
         planes = [(round(x, 3), sign * (t.score or 0.0), t.number) for t in ranked if (x := where[t.number])]

@@ -144,13 +144,22 @@ class FrontRow:
 
 
 def front(campaign: Campaign, axis: str) -> list[FrontRow]:
-    """Trials that no other beats in score and in ``axis``, by rising x; of a very long front the best scores."""
+    """Trials that no other beats in score and in ``axis``, by rising x; of a very long front the best scores.
+
+    Seconds are those of all devices that a trial uses together.
+    """
     best_last = "score" if campaign.direction == Direction.LOWER else "-score"
     rows = FrontPoint.objects.filter(campaign=campaign, axis=axis).order_by(best_last, "x")[:FRONT]
     told = rows.values_list(
         "number", "x", "score", "trial__role", Left("trial__hypothesis", HYPOTHESIS), "trial__standing"
     )
-    return sorted((FrontRow(*row) for row in told), key=lambda row: row.x)
+    times = devices_of(campaign) if axis == "seconds" else 1
+    return sorted((FrontRow(number, x * times, *rest) for number, x, *rest in told), key=lambda row: row.x)
+
+
+def devices_of(campaign: Campaign) -> int:
+    """How many devices one trial uses at a time."""
+    return int(campaign.spec.get("profile", {}).get("devices", 1))
 
 
 @dataclass(frozen=True)

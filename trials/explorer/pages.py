@@ -17,7 +17,8 @@ from trials.access import access_campaign
 from trials.explorer import figures, plots
 from trials.explorer.table_views import roles_of
 from trials.live import campaign_head
-from trials.models import Campaign
+from trials.models import Campaign, CampaignReport
+from trials.report import VERSION
 from trials.vocab import FAILED_LABELS, LIVE_CAMPAIGN_STATES, KeepRule, Label
 
 Body = dict[str, Any]
@@ -81,6 +82,7 @@ PLOTS: dict[str, Callable[[Campaign, str], Body]] = {
     "frontier": lambda campaign, role: _frontier(campaign, "trial"),
     "frontier-time": lambda campaign, role: _frontier(campaign, "time"),
     "front-bytes": lambda campaign, role: _front(campaign, "bytes"),
+    "front-usd": lambda campaign, role: _front(campaign, "usd"),
     "front-seconds": lambda campaign, role: _front(campaign, "seconds"),
     "outcomes": _outcomes,
     "misses": lambda campaign, role: _misses(campaign),
@@ -134,6 +136,9 @@ def frontier(request: HttpRequest, slug: str) -> HttpResponse:
         _plot(campaign, "front-bytes", "Score against size", "trials that no other beats in both", none),
         _plot(campaign, "front-seconds", "Score against seconds", "trials that no other beats in both", none),
     ]
+    if campaign.agent:
+        unpriced = "No trial with a score has a price: it is not known, or the models are one's own."
+        shown.append(_plot(campaign, "front-usd", "Score against money", "what the proposal's session paid", unpriced))
     return render(request, "trials/explorer/frontier.html", _context(campaign, "Frontier", shown))
 
 
@@ -212,8 +217,20 @@ def roles(request: HttpRequest, slug: str) -> HttpResponse:
         rows=found,
         most=max((row.profile.machine_seconds for row in found), default=0.0),
         matrix=_matrix(found),
+        diversity=_diversity(campaign, found),
     )
     return render(request, "trials/explorer/roles.html", context)
+
+
+def _diversity(campaign: Campaign, found: list[figures.Role]) -> Body:
+    """How different each role's ideas are, as of the newest report; ``rows`` are empty before there is one."""
+    stored = CampaignReport.objects.filter(campaign=campaign, seq__gt=0, version=VERSION)
+    told = stored.values_list("seq", "body__diversity_by_role").first()
+    if told is None:
+        return {"rows": []}
+    seq, by_role = told
+    rows = [(row.profile.role, by_role[row.profile.role]) for row in found if row.profile.role in by_role]
+    return {"rows": rows, "older": seq < campaign.last_seq}
 
 
 def _matrix(found: list[figures.Role]) -> Body:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -24,7 +25,7 @@ from trials.charts import (
     whole_ticks,
 )
 from trials.explorer.figures import Density, FrontRow, Plane, Point, Stretch
-from trials.formatting import percent, score, seconds, whole, words
+from trials.formatting import percent, places, score, seconds, whole, words
 from trials.vocab import FAILED_LABELS, Label
 
 SMALL = {"size": 11}
@@ -37,7 +38,15 @@ HOVER = (
     "<b>trial %{customdata[0]}</b> · %{customdata[1]}<br>%{customdata[3]}<br>%{customdata[2]}<extra></extra>"
 )  # fmt: skip
 AXES = {"trial": "trial", "time": "hours since launch"}
-FRONT_AXES = {"bytes": "artifact, bytes", "seconds": "run and eval, seconds"}
+FRONT_AXES = {
+    "bytes": "artifact, bytes", "seconds": "run and eval, device seconds", "usd": "paid for the proposal, US dollars",
+}  # fmt: skip
+
+FRONT_SHOWS: dict[str, Callable[[float | None], str]] = {
+    "bytes": whole,
+    "seconds": seconds,
+    "usd": partial(places, digits=4),
+}
 
 
 def frontier(found: Plane, axis: str, last: float, direction: str, noise: float | None, keep_name: str) -> Figure:
@@ -150,22 +159,35 @@ def front(rows: Sequence[FrontRow], axis: str, start: float | None) -> Figure:
         marker={"color": [colour(row.standing) for row in rows], "size": 8,
                 "symbol": [SYMBOLS[Label(row.standing)] for row in rows]},
     )  # fmt: skip
-    lines = [] if start is None else [
+    low, high = _around([row.score for row in rows])
+    inside = start is not None and low <= start <= high
+    lines = [
         {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": start, "y1": start,
          "line": {"color": "var(--line-strong)", "dash": "dot", "width": 1}}
-    ]  # fmt: skip
+    ] if inside else []  # fmt: skip
+    outside = bool(rows) and start is not None and not inside
     return figure_of(
         [points],
         xaxis={"title": {"text": FRONT_AXES[axis], "font": SMALL}},
-        yaxis={"tickformat": ".5~g"},
+        yaxis={"tickformat": ".5~g"} | ({"range": [low, high]} if rows else {}),
         shapes=lines,
+        annotations=[corner(f"the start, {score(start)}, is outside")] if outside else [],
         showlegend=False,
         hovermode="closest",
     )
 
 
+def _around(scores: Sequence[float]) -> tuple[float, float]:
+    """A range with room around these scores: a start far away must not press them into a line."""
+    if not scores:
+        return 0.0, 1.0
+    low, high = min(scores), max(scores)
+    pad = 0.08 * (high - low) or 0.01 * abs(high) or 1.0
+    return low - pad, high + pad
+
+
 def front_table(rows: Sequence[FrontRow], axis: str) -> dict[str, Any]:
-    shown = whole if axis == "bytes" else seconds
+    shown = FRONT_SHOWS[axis]
     return table(
         ("trial", FRONT_AXES[axis], "score", "role", "counts as"),
         [(row.number, shown(row.x), score(row.score), words(row.role), words(row.standing)) for row in rows],

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from trials import live
 from trials.models import Campaign, Note, Restriction, Star, Trial
+from trials.search_models import TrialWords
 from trials.services.events import append_site_event
 from trials.vocab import SiteEventKind
 
@@ -58,7 +59,9 @@ def write_note(trial: Trial, text: str, *, after: int, author: User) -> Note:
         raise NoteError("the note is as it was, expected a change")
     try:
         with transaction.atomic():
-            return Note.objects.create(trial=trial, version=version + 1, text=text, author=author, at=timezone.now())
+            note = Note.objects.create(trial=trial, version=version + 1, text=text, author=author, at=timezone.now())
+            TrialWords.objects.note(trial.pk, text)
+            return note
     except IntegrityError:
         collided = current_note(trial)
         if collided is None:

@@ -29,30 +29,26 @@ BATCH = 5_000
 MS = tuple(f"{name}_ms" for name in tallies.SECONDS)
 FIELDS = (
     "pk", "number", "role", "parent__role", "label", "standing", "failure", "score", "artifact_bytes", "numbers",
-    "finished_at", "queue_seconds", "run_seconds", "eval_seconds", "log_seconds",
+    "proposal__usd", "finished_at", "queue_seconds", "run_seconds", "eval_seconds", "log_seconds",
 )  # fmt: skip
 MADE = (FrontPoint, ParentTally, MissTally, Miss, ReasonTally, ScoreColumn, Tally, TallyScale)
 
 
 def count(campaign: Campaign, trial: Trial) -> None:
     """Add one finished trial. The caller holds the campaign's lock."""
-    parent = None if trial.parent is None else trial.parent.role
-    row = [getattr(trial, name) for name in FIELDS if name != "parent__role"]
-    _add(campaign, [_fact(campaign, [*row[:3], parent, *row[3:]])])
+    _add(campaign, [_fact(campaign, _row(trial))])
 
 
 def settle(campaign: Campaign, trial: Trial, standing: Label) -> None:
     """A provisional trial counts as ``standing`` from now on."""
-    parent = None if trial.parent is None else trial.parent.role
-    row = [getattr(trial, name) for name in FIELDS if name != "parent__role"]
-    before = replace(_fact(campaign, [*row[:3], parent, *row[3:]]), standing=str(Label.PROVISIONAL))
+    before = replace(_fact(campaign, _row(trial)), standing=str(Label.PROVISIONAL))
     after = replace(before, standing=str(standing))
     scale = TallyScale.objects.get(campaign=campaign)
     _add_tallies(campaign, scale, [before], -1)
     Tally.objects.filter(campaign=campaign, trials=0).delete()
     _add_tallies(campaign, scale, [after], 1)
     if standing is Label.KEEP:
-        ParentTally.objects.filter(campaign=campaign, role=trial.role, parent_role=parent or "").update(
+        ParentTally.objects.filter(campaign=campaign, role=trial.role, parent_role=before.parent_role or "").update(
             keeps=F("keeps") + 1
         )
 
@@ -88,12 +84,23 @@ def _batches(campaign: Campaign, numbers_from: int) -> Iterator[list[Fact]]:
         numbers_from = batch[-1][1] + 1
 
 
+def _row(trial: Trial) -> list[Any]:
+    """FIELDS of a trial that is at hand."""
+    looked_up = {
+        "parent__role": None if trial.parent is None else trial.parent.role,
+        "proposal__usd": trial.proposal.get("usd"),
+    }
+    return [looked_up[name] if name in looked_up else getattr(trial, name) for name in FIELDS]
+
+
 def _fact(campaign: Campaign, row: Sequence[Any]) -> Fact:
     *told, finished_at, queue, run, evaluated, log = row
-    pk, number, role, parent_role, label, standing, failure, score, size, numbers = told
+    pk, number, role, parent_role, label, standing, failure, score, size, numbers, usd = told
     ms = [round(1000 * (value or 0.0)) for value in (queue, run, evaluated, log)]
     at = (finished_at - campaign.created_at).total_seconds()
-    return Fact(pk, number, role, parent_role, label, standing, failure, score, size, numbers, at, ms)
+    return Fact(
+        pk, number, role, parent_role, label, standing, failure, score, size, numbers, at, ms, tallies.paid(usd)
+    )
 
 
 def _add(campaign: Campaign, facts: Sequence[Fact]) -> None:

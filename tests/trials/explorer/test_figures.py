@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from typing import Any
 
+import pandas
 import plotly.graph_objects as go
 import pytest
 from django.test import Client
 
-from tests.factories import calibrated, make_campaign, run_trial
+from tests.factories import SPEC, calibrated, make_campaign, run_trial
 from tests.trials.explorer.conftest import made_up
+from tests.trials.test_diversity import by_the_book
 from tests.trials.test_tallies import finished, seconds_in
 from tests.trials.test_views import EVIL, page
 from trials import analytics
 from trials.explorer import figures, pages, plots
 from trials.models import Campaign, Trial
+from trials.services.reports import current_report
 from trials.vocab import FAILED_LABELS, SCORED_LABELS, Label
 
 pytestmark = pytest.mark.django_db
@@ -102,6 +106,52 @@ def test_roles_have_what_their_trials_cost_and_on_whom_they_built(long_search: C
         assert row.surface == next(r["surface"] for r in long_search.roles if r["name"] == row.profile.role)
 
 
+def test_fronts_are_what_nothing_beats_and_the_start_does_not_stretch_them(viewer: Client) -> None:
+    spec = {**SPEC, "profile": {**SPEC["profile"], "devices": 8}}
+    campaign = make_campaign(agent={"provider": "test"}, spec=spec)
+    run_trial(campaign, 900.0, parent=None)
+    paid = [0.5, 0.1, None, 0.3, "x", 0.2, -1]
+    for usd, score in zip(paid, (2.0, 2.4, 1.0, 2.1, 1.5, 2.3, 1.2), strict=True):
+        run_trial(campaign, score, parent=0, proposal={} if usd is None else {"usd": usd})
+    rows = pandas.DataFrame(
+        list(Trial.objects.of(campaign.pk).values("number", "score", "run_seconds", "eval_seconds"))
+    )
+    rows["usd"] = [math.nan, *(value if isinstance(value, float) else math.nan for value in paid)]
+    rows["seconds"] = 8 * (1000 * rows["run_seconds"]).round() / 1000 + 8 * (1000 * rows["eval_seconds"]).round() / 1000
+    for axis in ("usd", "seconds"):
+        known = rows[rows[axis] > 0].sort_values([axis, "score", "number"])
+        best = known[known["score"] < known["score"].cummin().shift(fill_value=math.inf)]
+        body = json.loads(page(viewer, f"{campaign.get_absolute_url()}plots/front-{axis}.json"))
+        [points] = body["figure"]["data"]
+        assert [told[0] for told in points["customdata"]] == list(best["number"]), axis
+        assert points["x"] == pytest.approx(list(best[axis])) and points["y"] == list(best["score"])
+        layout = body["figure"]["layout"]
+        low, high = layout["yaxis"]["range"]
+        assert low < best["score"].min() and best["score"].max() < high
+        assert bool(layout.get("shapes")) == (low <= 900 <= high)
+        assert ("is outside" in json.dumps(layout.get("annotations", []))) == (not low <= 900 <= high)
+    assert "Score against money" in page(viewer, f"{campaign.get_absolute_url()}frontier/")
+    assert "paid $0.5000" not in page(viewer, f"{campaign.get_absolute_url()}trials/1/")  # no session is known
+
+
+def test_diversity_by_role_is_that_of_its_words(viewer: Client, long_search: Campaign) -> None:
+    address = f"{long_search.get_absolute_url()}roles/"
+    assert "Not computed yet" in page(viewer, address)
+    current_report(long_search)
+    html = page(viewer, address)
+    ideas = [t for t in finished(long_search) if t.label not in (Label.BASELINE, Label.HARNESS_ABORT)]
+    every = [trial.hypothesis for trial in ideas]
+    for role in ("architecture", "optimization"):
+        mine = [trial.hypothesis for trial in ideas if trial.role == role]
+        sizes, repeats = by_the_book(mine, every)
+        clusters = math.exp(-sum(n / len(mine) * math.log(n / len(mine)) for n in sizes))
+        row = re.search(rf">{role}</th>(.*?)</tr>", html.split('id="diversity-title"')[1])
+        assert row is not None
+        cells = re.findall(r"<td>([^<]*)</td>", row[1])
+        assert cells[:2] == [str(len(mine)), f"{clusters:.1f}"]
+        assert cells[2:] == [f"{100 * max(sizes) / len(mine):.1f} %", f"{100 * repeats / (len(mine) - 1):.1f} %"]
+
+
 def test_the_nearest_failures_are_the_nearest(long_search: Campaign) -> None:
     cap = long_search.spec["profile"]["limits"]["artifact_bytes"]
     shares = {}
@@ -142,7 +192,7 @@ def test_pages_and_plots_take_the_same_queries_at_any_length_and_few_bytes(
             answer = viewer.get(f"{base}plots/{name}.json")
         assert answer.status_code == 200 and len(answer.content) <= 100_000, name
         body = json.loads(answer.content)
-        assert go.Figure(body["figure"]).data and body["table"]["rows"], name
+        assert go.Figure(body["figure"]).data and (body["table"]["rows"] or name == "front-usd"), name
         assert viewer.get(f"{base}plots/{name}.json", headers={"If-None-Match": answer["ETag"]}).status_code == 304
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.http import QueryDict
 from django.test import AsyncClient, Client
 
@@ -19,6 +20,7 @@ from trials.explorer import ask as asking
 from trials.explorer import columns, rows, table_views
 from trials.explorer.ask import Ask
 from trials.models import Campaign, Trial
+from trials.services import people
 from trials.vocab import SCORED_LABELS
 
 pytestmark = pytest.mark.django_db
@@ -84,6 +86,23 @@ def test_every_filter_in_every_order_equals_a_count_over_all_rows(search: Campai
             found = through_pages(search, Ask(sort=sort, **wanted))
             assert found == [trial.number for trial in expected], (wanted, sort)
             assert len(found) > 3 or "state" in wanted or (sort not in ("newest", "oldest")), (wanted, sort)
+
+
+def test_notes_are_found_by_their_words_as_they_are_now(viewer: Client) -> None:
+    campaign = make_campaign()
+    run_trial(campaign, 2.4, parent=None)
+    trial = run_trial(campaign, 2.5, hypothesis="Warm up longer.")
+    author = User.objects.create_user("author")
+
+    def found(words: str) -> list[int]:
+        return [shown.number for shown in rows.page(campaign, Ask(text=words), 9)[0]]
+
+    people.write_note(trial, "Worth another look with quieter gradients.", after=0, author=author)
+    assert found("gradients look") == found("warm gradients") == found("longer") == [1]
+    people.write_note(trial, "Settled <script>.", after=1, author=author)
+    assert found("gradients") == [] and found("settled") == found("warm") == [1]
+    people.write_note(trial, "", after=2, author=author)
+    assert found("settled") == [] and found("warm -settled") == [1]
 
 
 def test_where_higher_is_better_the_best_is_the_highest(db: None) -> None:
