@@ -56,6 +56,7 @@ def pages(campaigns: list[Campaign]) -> Iterator[tuple[str, str]]:
     yield "launch", reverse("specialists:launch")
     yield "workers", reverse("specialists:workers")
     yield "tokens", reverse("trials:tokens")
+    yield "webhooks", reverse("trials:webhooks")
     yield "studies", reverse("specialists:studies")
     for study in Study.objects.order_by("-pk")[:MOST_STUDIES]:
         yield f"study-{study.slug}", study.get_absolute_url()

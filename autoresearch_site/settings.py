@@ -165,7 +165,10 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {"specialists.run_session": {"queue": "agents"}}
-CELERY_BEAT_SCHEDULE = {"tick": {"task": "specialists.tick", "schedule": 5.0, "options": {"expires": 5.0}}}
+CELERY_BEAT_SCHEDULE = {
+    "tick": {"task": "specialists.tick", "schedule": 5.0, "options": {"expires": 5.0}},
+    "notices": {"task": "trials.notices", "schedule": 10.0, "options": {"expires": 10.0}},
+}
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -212,6 +215,7 @@ CONTENT_SECURITY_POLICY = {
 
 METRICS_TOKEN = text("METRICS_TOKEN")
 METRICS_NETWORKS = networks("METRICS_NETWORKS")
+WEBHOOK_NETWORKS = networks("WEBHOOK_NETWORKS")  # of one's own, which webhooks may reach beside the internet
 API_RATE = f"{integer('API_REQUESTS_PER_MINUTE', 600, 1, 100_000)}/m"  # of each token
 
 LOG_LEVEL = text("LOG_LEVEL", "INFO").upper()

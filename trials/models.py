@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from trials.fields import HASH_LENGTH, choices
 from trials.hypotheses import HypothesisKey  # noqa: F401 - a model of this app
+from trials.notice_models import Webhook  # noqa: F401 - models of this app
 from trials.people_models import Note as Note  # noqa: PLC0414 - models of this app
 from trials.people_models import Restriction as Restriction  # noqa: PLC0414
 from trials.people_models import Star as Star  # noqa: PLC0414

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from django.urls import path
 
-from trials import bundle_views, people_views, report_views, token_views, views
+from trials import bundle_views, notice_views, people_views, report_views, token_views, views
 from trials.explorer import compare, pages, table_views, tree_views
 
 app_name = "trials"
 
 urlpatterns = [
     path("", views.campaigns, name="campaigns"),
+    path("webhooks/", notice_views.webhooks, name="webhooks"),
+    path("webhooks/<int:pk>/remove/", notice_views.remove, name="webhook-remove"),
+    path("webhooks/<int:pk>/test/", notice_views.try_out, name="webhook-test"),
     path("tokens/", token_views.tokens, name="tokens"),
     path("tokens/<int:pk>/revoke/", token_views.revoke, name="token-revoke"),
     path("campaigns/<slug:slug>/", views.campaign, name="campaign"),

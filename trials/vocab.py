@@ -196,6 +196,24 @@ class SiteEventKind(StrEnum):
     TOKEN_REVOKED = "token_revoked"  # noqa: S105
 
 
+class Notice(StrEnum):
+    """What people are told of."""
+
+    BEST = "best"
+    FINISHED = "finished"
+    STALLED = "stalled"
+    BREAKER = "breaker"
+    TEST = "test"
+
+
+class DeliveryState(StrEnum):
+    """A message: waits for its next attempt, has arrived, or was given up."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    FAILED = "failed"
+
+
 class Scope(StrEnum):
     """What a token is for."""
 

@@ -27,7 +27,7 @@ def test_every_page_becomes_a_picture(transactional_db: None, tmp_path: Path) ->
     study = launched()
     done = screenshots("-o", str(tmp_path), "--campaign", campaign.slug, "--look", "phone")
     assert done.returncode == 0, done.stderr
-    expected = {"login", "campaigns", "launch", "workers", "tokens", "studies", f"study-{study.slug}"}
+    expected = {"login", "campaigns", "launch", "workers", "tokens", "webhooks", "studies", f"study-{study.slug}"}
     expected |= {f"{campaign.slug}-{name}" for name in ("readers", "trial-0", "note-0")}
     expected |= {f"{campaign.slug}-{name.partition(':')[2]}" for name, _, _ in PAGES}
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}-phone.png" for name in expected}
