@@ -75,4 +75,6 @@ def again(trial: Trial) -> Again:
     rows = Evaluation.objects.filter(trial=trial, split="validation").exclude(purpose=Purpose.TRIAL).order_by("-pk")
     orders = list(rows[:SHOWN])[::-1]
     scores = [order.outcome["score"] for order in orders if order.outcome.get("label") == VALID]
-    return Again(orders, confirm.interval(scores) if scores else None, scores, why_not(trial), trial.score)
+    measuring = any(order.purpose == Purpose.REMEASURE and order.state in OPEN for order in orders)
+    mean = confirm.interval(scores) if scores else None
+    return Again(orders, mean, scores, why_not(trial, measuring=measuring), trial.score)

@@ -37,7 +37,7 @@ def order(campaign_id: int, number: int, seeds: int, *, actor: str, enqueue: Enq
     if trial is None:
         raise WrongState(f"campaign {campaign.slug} has no trial {number}")
     trial.campaign = campaign
-    if reason := why_not(trial):
+    if reason := why_not(trial, measuring=bool(open_orders(trial))):
         raise WrongState(reason)
     orders = [order_evaluation(trial, Purpose.REMEASURE, SPLIT, seed) for seed in _fresh_seeds(trial, seeds)]
     payload = {"number": number, "seeds": [each.seed for each in orders]}
@@ -47,14 +47,14 @@ def order(campaign_id: int, number: int, seeds: int, *, actor: str, enqueue: Enq
     return orders
 
 
-def why_not(trial: Trial) -> str:
-    """Why a trial cannot be measured again now; empty where it can."""
+def why_not(trial: Trial, *, measuring: bool) -> str:
+    """Why a trial cannot be measured again now; empty where it can. measuring: whether some of it is under way."""
     campaign = trial.campaign
     if campaign.bundle is not None or campaign.is_released_run:
         return f"campaign {campaign.slug} was imported: its record is closed"
     if trial.source_id is None or trial.state != TrialState.FINISHED:
         return f"trial {trial.number} is {trial.state}, expected a finished one"
-    if open_orders(trial):
+    if measuring:
         return f"trial {trial.number} is being measured again already"
     return ""
 
