@@ -6,15 +6,27 @@ Queues: ``agents`` (sessions of the catalogue), ``agents.models`` (sessions of a
 
 from __future__ import annotations
 
+import logging.config
 import os
 from importlib import import_module
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, celeryd_after_setup, worker_init, worker_process_init, worker_process_shutdown
+from celery.signals import (
+    beat_init,
+    celeryd_after_setup,
+    celeryd_init,
+    task_postrun,
+    task_prerun,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+)
+from django.conf import settings
 
 from autoresearch_site.process import die_with_parent
 from autoresearch_site.record import stop_unless_whole
+from trials import logcontext
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "autoresearch_site.settings")
 
@@ -26,6 +38,24 @@ app.autodiscover_tasks()
 EVALUATORS = "evaluators."
 _device_kinds: list[str] = []
 _announcers: list[Any] = []
+
+
+@celeryd_init.connect
+def _lines_have_their_format(**_: object) -> None:
+    """Before Django is set up: what Celery warns of at its start is a line like all others."""
+    if settings.LOG_FORMAT == "json":
+        logging.captureWarnings(True)
+        logging.config.dictConfig(settings.LOGGING)
+
+
+@task_prerun.connect
+def _lines_are_about_the_task(task_id: str, **_: object) -> None:
+    logcontext.begin(task=task_id)
+
+
+@task_postrun.connect
+def _lines_are_about_nothing(**_: object) -> None:
+    logcontext.begin()
 
 
 @worker_init.connect

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,14 @@ def integer(name: str, default: int, low: int, high: int) -> int:
 
 def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def choice(name: str, default: str, among: Sequence[str]) -> str:
+    value = text(name, default)
+    found = next((each for each in among if each.lower() == value.lower()), None)
+    if found is None:
+        raise ImproperlyConfigured(f"{name} is {value!r}, expected one of {', '.join(among)}")
+    return found
 
 
 def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -218,7 +227,8 @@ METRICS_NETWORKS = networks("METRICS_NETWORKS")
 WEBHOOK_NETWORKS = networks("WEBHOOK_NETWORKS")  # of one's own, which webhooks may reach beside the internet
 API_RATE = f"{integer('API_REQUESTS_PER_MINUTE', 600, 1, 100_000)}/m"  # of each token
 
-LOG_LEVEL = text("LOG_LEVEL", "INFO").upper()
+LOG_LEVEL = choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+LOG_FORMAT = choice("LOG_FORMAT", "line", ("line", "json"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -226,9 +236,11 @@ LOGGING = {
         "line": {
             "()": "specialists.redaction.RedactingFormatter",
             "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
-        }
+        },
+        "json": {"()": "specialists.redaction.JsonFormatter"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"ids": {"()": "trials.logcontext.Ids"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["ids"]}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {"httpx2": {"level": "WARNING"}},  # a line for each request to a model is the transcript's business
 }

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 
 import uvicorn
+from django.conf import settings
 
 
 def main(descriptor: int) -> None:
     """Serve until SIGTERM; open pages and sockets get two seconds to finish."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "autoresearch_site.settings")
     config = uvicorn.Config(
         "autoresearch_site.asgi:application",
         lifespan="off",
         access_log=False,
+        log_config=None if settings.LOG_FORMAT == "json" else uvicorn.config.LOGGING_CONFIG,
         timeout_graceful_shutdown=2,
     )
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])

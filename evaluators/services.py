@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from evaluators.announce import WANTED_LEVEL, capability, worker_name
 from evaluators.contract import Cancelled, HarnessFault, Measurement, Progress
 from evaluators.recording import as_record
 from evaluators.registry import get_environment
+from trials.logcontext import about, thread
 from trials.models import Campaign, Confirmation, Evaluation
 from trials.services import leases, outcomes, remeasures, repeats
 from trials.services.blobs import get_tree
@@ -31,9 +33,20 @@ EXPLAINED_AT_ONCE = 200
 
 def evaluate(evaluation_id: int) -> int | None:
     """Take one work order through its measurement; returns the campaign to judge, None when there was nothing to do."""
-    order = Evaluation.objects.select_related("campaign").filter(pk=evaluation_id).first()
+    order = Evaluation.objects.select_related("campaign", "trial").filter(pk=evaluation_id).first()
     if order is None or order.state != EvaluationState.QUEUED:
         return None
+    with _about(order):
+        return _evaluate(order)
+
+
+def _about(order: Evaluation) -> AbstractContextManager[None]:
+    """Log lines say which work order of which trial they are about."""
+    return about(campaign=order.campaign.slug, trial=order.trial.number, evaluation=order.pk)
+
+
+def _evaluate(order: Evaluation) -> int | None:
+    evaluation_id: int = order.pk
     unfit = why_unfit(order)
     if unfit:
         logger.error("evaluation %s waits: %s", evaluation_id, unfit)
@@ -124,7 +137,7 @@ class Heartbeat:
         self._latest = Progress("claimed", 0.0)
         self._lost = threading.Event()
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"heartbeat-{evaluation.pk}", daemon=True)
+        self._thread = thread(self._run, f"heartbeat-{evaluation.pk}")
 
     def __enter__(self) -> Heartbeat:
         self._thread.start()
@@ -166,7 +179,7 @@ def judge_measured(campaign_id: int) -> int:
     not depend on which worker was faster.
     """
     recorded = 0
-    while found := sum(_record(evaluation) for evaluation in _waiting(campaign_id)):
+    while found := sum(_recorded(evaluation) for evaluation in _waiting(campaign_id)):
         recorded += found  # what was held back may be next now
     return recorded
 
@@ -174,6 +187,11 @@ def judge_measured(campaign_id: int) -> int:
 def _waiting(campaign_id: int) -> list[Evaluation]:
     waiting = Evaluation.objects.filter(campaign_id=campaign_id, state=EvaluationState.MEASURED)
     return list(waiting.select_related("campaign", "measurement", "trial").order_by("trial__number", "pk"))
+
+
+def _recorded(evaluation: Evaluation) -> bool:
+    with _about(evaluation):
+        return _record(evaluation)
 
 
 def _record(evaluation: Evaluation) -> bool:

@@ -9,6 +9,7 @@ from django.db import close_old_connections, connection
 
 from specialists import sessions
 from specialists.models import Session
+from trials.logcontext import thread
 
 logger = logging.getLogger(__name__)
 RENEW_SECONDS = 5.0
@@ -25,7 +26,7 @@ class Lease:
         self._session = session
         self._lost = threading.Event()
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"lease-{session.pk}", daemon=True)
+        self._thread = thread(self._run, f"lease-{session.pk}")
 
     def __enter__(self) -> Lease:
         self._thread.start()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+from typing import Any
+
+from pythonjsonlogger.json import JsonFormatter as BaseJsonFormatter
 
 MARK = "[key removed]"
 #: Variables of the environment whose values are secret, by name.
@@ -32,8 +35,37 @@ def storable(text: str) -> str:
     return text.replace("\x00", "?").encode("utf-8", "replace").decode()
 
 
+def _ids(record: logging.LogRecord) -> dict[str, Any]:
+    """What the line is about (``trials.logcontext``)."""
+    found: dict[str, Any] = getattr(record, "ids", {})
+    return found
+
+
 class RedactingFormatter(logging.Formatter):
-    """A log line, tracebacks included, without secrets."""
+    """A log line, tracebacks included, without secrets; what it is about stands behind the message."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        about = " ".join(f"{name}={value}" for name, value in _ids(record).items())
+        return super().formatMessage(record) + (f" [{about}]" if about else "")
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
+
+
+class JsonFormatter(BaseJsonFormatter):
+    """One line of JSON for each record, without secrets: ``timestamp`` (ISO 8601, UTC), ``level``, ``logger``,
+    ``message``, ``process``, ``exc_info`` (a traceback as text) and the ids that the line is about."""
+
+    FIELDS = ("timestamp", "level", "logger", "message", "process", "exc_info")
+
+    def __init__(self) -> None:
+        super().__init__(
+            "%(levelname)s %(name)s %(message)s %(process)d",
+            rename_fields={"levelname": "level", "name": "logger"},
+            timestamp=True,
+        )
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        ids = log_data.get("ids") or {}
+        known = {name: log_data[name] for name in self.FIELDS if name in log_data}
+        return {name: redact(value) if isinstance(value, str) else value for name, value in (known | ids).items()}

@@ -26,6 +26,7 @@ from specialists.rosters import Role, role_from_json
 from specialists.vocab import REPEATABLE, Fault, SessionState
 from specialists.workspace import encode, unified_diff
 from trials.lineage import LineageSlice, build_slice, told_of_twin
+from trials.logcontext import about
 from trials.models import Campaign, Confirmation, Evaluation, Trial
 from trials.repeated import similar
 from trials.services import approvals, campaigns, leases, repeats, submissions
@@ -174,8 +175,12 @@ def _start_session(campaign: Campaign, decision: loop.StartSession) -> None:
 def run_session(session_id: int) -> None:
     """One agent session: slice, proposal, submission. A second delivery of the same session changes nothing."""
     session = sessions.claim(session_id)
-    if session is None:
-        return
+    if session is not None:
+        with about(campaign=session.campaign.slug, session=session.number):
+            _run(session)
+
+
+def _run(session: Session) -> None:
     campaign = session.campaign
     role = next(role_from_json(role) for role in campaign.roles if role["name"] == session.role)
     view = build_slice(campaign, role.name, up_to=session.up_to)
@@ -307,12 +312,17 @@ def tick() -> None:
     for session in late.select_related("campaign"):
         _take_over(session)
     for campaign in Campaign.objects.at_work():
-        send = dispatch.evaluation(campaign)
-        for evaluation_id in leases.take_unsent(campaign.pk, LOST_MESSAGE):
-            send(evaluation_id)
-        evaluators.explain_waits(campaign)
-        evaluators.judge_measured(campaign.pk)
-        advance(campaign.pk)
+        with about(campaign=campaign.slug):
+            _go_on(campaign)
+
+
+def _go_on(campaign: Campaign) -> None:
+    send = dispatch.evaluation(campaign)
+    for evaluation_id in leases.take_unsent(campaign.pk, LOST_MESSAGE):
+        send(evaluation_id)
+    evaluators.explain_waits(campaign)
+    evaluators.judge_measured(campaign.pk)
+    advance(campaign.pk)
 
 
 def _take_over(session: Session) -> None:

@@ -46,11 +46,16 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 
 
 @contextmanager
-def running(*arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(*arguments: str, log: Path, pass_fds: tuple[int, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
     """A process of the site, stopped at the end; its output goes to ``log``."""
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", *arguments], cwd=ROOT, env=process_environment(), stdout=out, stderr=out
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            env=process_environment(),
+            stdout=out,
+            stderr=out,
+            pass_fds=pass_fds,
         )
         try:
             yield process
