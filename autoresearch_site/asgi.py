@@ -13,7 +13,9 @@ http = get_asgi_application()  # loads the apps, so it stands before anything th
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+from django.conf import settings  # noqa: E402
 
+from autoresearch_site.body_limit import BodyLimit  # noqa: E402
 from autoresearch_site.record import stop_unless_whole  # noqa: E402
 from specialists.routing import websocket_urlpatterns as of_many  # noqa: E402
 from trials.routing import websocket_urlpatterns as of_campaigns  # noqa: E402
@@ -22,7 +24,7 @@ stop_unless_whole()
 
 application = ProtocolTypeRouter(
     {
-        "http": http,
+        "http": BodyLimit(http, settings.MAX_BODY_BYTES),
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter([*of_campaigns, *of_many]))),
     }
 )

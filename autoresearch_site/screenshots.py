@@ -102,7 +102,7 @@ def log_in() -> SessionStore:
         raise RuntimeError("there is no administrator: start the site once, or run manage.py createsuperuser")
     session = SessionStore()
     session[SESSION_KEY] = str(account.pk)
-    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[-1]
     session[HASH_SESSION_KEY] = account.get_session_auth_hash()
     session.create()
     return session

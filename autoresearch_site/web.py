@@ -9,6 +9,9 @@ import sys
 import uvicorn
 from django.conf import settings
 
+LARGEST_FRAME = 64 << 10
+"""Bytes of one message to a socket: pages send a few dozen."""
+
 
 def main(descriptor: int) -> None:
     """Serve until SIGTERM; open pages and sockets get two seconds to finish."""
@@ -17,6 +20,7 @@ def main(descriptor: int) -> None:
         "autoresearch_site.asgi:application",
         lifespan="off",
         access_log=False,
+        ws_max_size=LARGEST_FRAME,
         log_config=None if settings.LOG_FORMAT == "json" else uvicorn.config.LOGGING_CONFIG,
         timeout_graceful_shutdown=2,
     )
