@@ -98,7 +98,8 @@ def test_two_campaigns_share_the_workers_and_one_is_paused_resumed_and_stopped(w
 
     launch.resume(steered, actor="ada")
     wait_until(lambda: recorded(steered) > paused_at, workers)
-    launch.stop(steered, actor="ada")
+    launch.stop(steered, actor="ada")  # its sessions write their ends
+    wait_until(lambda: not Session.objects.filter(campaign=steered, state="running").exists(), workers)
     assert ended(steered) and steered.state == "stopped"
     assert not Trial.objects.of(steered.pk).open().exists()
     assert not Evaluation.objects.filter(campaign=steered).in_flight().exists()
