@@ -9,8 +9,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
-from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import module_from_spec
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -138,7 +138,9 @@ def vulnerable(name: str, *vulns: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_known_vulnerability_fails_the_audit_unless_it_is_accepted_with_a_reason() -> None:
     loader = SourceFileLoader("audit", str(ROOT / "scripts" / "audit"))
-    audit = module_from_spec(ModuleSpec("audit", loader))
+    spec = spec_from_loader("audit", loader)
+    assert spec is not None
+    audit = module_from_spec(spec)
     loader.exec_module(audit)
     hole = {"id": "PYSEC-2026-1", "aliases": ["CVE-2026-1"], "fix_versions": ["1.1"]}
     report = {"dependencies": [vulnerable("toy", hole), vulnerable("fine"), {"name": "own", "skip_reason": "unknown"}]}
