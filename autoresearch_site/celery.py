@@ -6,6 +6,7 @@ Queues: ``agents`` (sessions of the catalogue), ``agents.models`` (sessions of a
 
 from __future__ import annotations
 
+import logging
 import logging.config
 import os
 from importlib import import_module
@@ -26,15 +27,18 @@ from django.conf import settings
 
 from autoresearch_site.process import die_with_parent
 from autoresearch_site.record import stop_unless_whole
+from autoresearch_site.surviving import install
 from trials import logcontext
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "autoresearch_site.settings")
 
+install()
 app = Celery("autoresearch_site")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 
+logger = logging.getLogger(__name__)
 EVALUATORS = "evaluators."
 _device_kinds: list[str] = []
 _announcers: list[Any] = []
@@ -73,8 +77,10 @@ def _queues_are_known(instance: Any, **_: object) -> None:
 
 @worker_process_init.connect
 def _pool_process_started(**_: object) -> None:
-    """A killed worker takes its pool along: no orphan goes on measuring."""
+    """A killed worker takes its pool along: no orphan goes on measuring. What killed processes left behind goes."""
     die_with_parent()
+    if swept := import_module("evaluators.sandbox.leftovers").sweep():
+        logger.warning("%s temporary folders of processes that were killed are taken away", swept)
     for kind in _device_kinds:
         announcer = import_module("evaluators.announce").Announcer(kind)  # needs the models, which are loaded by now
         announcer.start()

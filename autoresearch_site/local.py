@@ -31,7 +31,9 @@ def check_broker() -> None:
     found = embedded.endpoints(settings.DATA_DIR)
     try:
         if found.broker_url != settings.BROKER_URL:
-            with kombu.Connection(settings.BROKER_URL, connect_timeout=5) as connection:
+            with kombu.Connection(
+                settings.BROKER_URL, connect_timeout=5, ssl=settings.CELERY_BROKER_USE_SSL
+            ) as connection:
                 connection.connect()
         if found.redis_url != settings.REDIS_URL:
             with redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=5) as client:

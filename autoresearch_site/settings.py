@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import ssl
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from socket import TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL
 from typing import Any
+from urllib.parse import urlsplit
 
 import dj_database_url
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from autoresearch_site import embedded, secrets_store
+from autoresearch_site import embedded, secrets_store, steady
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -143,7 +146,34 @@ def _database() -> dict[str, Any]:
     return parsed
 
 
-DATABASES = {"default": _database() | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
+# How long a silent evaluator keeps its trial, and after how long a work order that nobody took is sent again. A worker
+# that is lost is noticed within a lease and a tick of the beat.
+LEASE_SECONDS = integer("LEASE_SECONDS", 20, 3, 3600)
+LOST_MESSAGE_SECONDS = integer("LOST_MESSAGE_SECONDS", 60, 3, 3600)
+TICK_SECONDS = min(5.0, LEASE_SECONDS / 3)
+
+
+def _surviving(database: dict[str, Any]) -> dict[str, Any]:
+    """A connection that notices within a lease that its server is gone, and that holds no lock when its host is."""
+    probes = max(1, LEASE_SECONDS // 4)
+    options = {
+        "connect_timeout": 10,
+        "keepalives_idle": probes,
+        "keepalives_interval": probes,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 1000 * LEASE_SECONDS,
+        # A host that is stopped or cut off inside a transaction holds a campaign's lock: its server lets go of it.
+        "options": f"-c idle_in_transaction_session_timeout={LEASE_SECONDS}s -c tcp_keepalives_idle={probes} "
+        f"-c tcp_keepalives_interval={probes} -c tcp_keepalives_count=3",
+    }
+    return database | {
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": options | database.get("OPTIONS", {}),
+    }
+
+
+DATABASES = {"default": _surviving(_database())}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 BROKER_URL = text("BROKER_URL") or _endpoints.broker_url
@@ -161,25 +191,56 @@ CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
+        "OPTIONS": {"socket_timeout": 5, "socket_connect_timeout": 5},
         "KEY_PREFIX": "cache",
     }
 }
 
 CELERY_BROKER_URL = BROKER_URL
+# Of amqps:// only: redis clients read theirs from the address (rediss://...?ssl_ca_certs=FILE).
+CELERY_BROKER_USE_SSL = (
+    {
+        "cert_reqs": ssl.CERT_REQUIRED,
+        "ca_certs": text("BROKER_CA_FILE") or None,
+        "certfile": text("BROKER_CERT_FILE") or None,
+        "keyfile": text("BROKER_KEY_FILE") or None,
+        "server_hostname": urlsplit(BROKER_URL).hostname,
+    }
+    if BROKER_URL.startswith("amqps://")
+    else False
+)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# A second delivery changes nothing (claims are conditional), but a long trial should not cause one by the clock.
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 24 * 3600} if BROKER_URL.startswith("redis") else {}
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a broker that is away is waited for
+CELERY_BROKER_CONNECTION_TIMEOUT = 5.0
+CELERY_BROKER_HEARTBEAT = 20
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
+    {
+        # A second delivery changes nothing (claims are conditional); a long trial should not cause one by the clock.
+        "visibility_timeout": 24 * 3600,
+        "health_check_interval": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "socket_keepalive_options": {TCP_KEEPIDLE: 5, TCP_KEEPINTVL: 5, TCP_KEEPCNT: 3},
+    }
+    if BROKER_URL.startswith("redis")
+    else {"confirm_publish": True, "max_retries": 3, "interval_start": 0, "interval_step": 0.5, "interval_max": 2}
+)
+# A message that cannot be sent is found by the next tick: nobody holds a lock or a page meanwhile.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+# A measurement of an hour outlives its broker: what is delivered again meanwhile finds it claimed.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {"specialists.run_session": {"queue": "agents"}}
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # in memory: no file that a full disk or a kill could spoil
+# Counted by a clock that nobody sets. Without a time of expiry: that would be told by one host and read by another.
 CELERY_BEAT_SCHEDULE = {
-    "tick": {"task": "specialists.tick", "schedule": 5.0, "options": {"expires": 5.0}},
-    "notices": {"task": "trials.notices", "schedule": 10.0, "options": {"expires": 10.0}},
+    "tick": {"task": "specialists.tick", "schedule": steady.every(TICK_SECONDS)},
+    "notices": {"task": "trials.notices", "schedule": steady.every(2 * TICK_SECONDS)},
 }
 
 LANGUAGE_CODE = "en"

@@ -9,16 +9,18 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import close_old_connections, connection
-from django.utils import timezone
 
 from evaluators import devices, fit, preflight
 from evaluators.announce import WANTED_LEVEL, capability, worker_name
 from evaluators.contract import Cancelled, HarnessFault, Measurement, Progress
 from evaluators.recording import as_record
 from evaluators.registry import get_environment
+from trials import clock
 from trials.logcontext import about, thread
 from trials.models import Campaign, Confirmation, Evaluation
+from trials.patience import until_answered
 from trials.services import leases, outcomes, remeasures, repeats
 from trials.services.blobs import get_tree
 from trials.services.verdicts import Verdict
@@ -26,7 +28,6 @@ from trials.vocab import EvaluationState, KeepRule, Label, Purpose
 from trials.worker_models import Worker
 
 logger = logging.getLogger(__name__)
-HEARTBEAT_SECONDS = 2.0
 WAIT_IS_ODD = timedelta(seconds=5)
 EXPLAINED_AT_ONCE = 200
 
@@ -72,10 +73,23 @@ def _claimed(evaluation_id: int) -> int | None:
             return None
         except (HarnessFault, OSError, MemoryError) as fault:
             logger.exception("evaluation %s failed for reasons of our own", evaluation_id)
-            leases.give_back(evaluation.pk, evaluation.attempt, f"{type(fault).__name__}: {fault}")
+            why = f"{type(fault).__name__}: {fault}"
+            until_answered(
+                lambda: leases.give_back(evaluation.pk, evaluation.attempt, why), f"giving back {evaluation_id}"
+            )
             return evaluation.campaign_id
-    leases.post_measurement(evaluation.pk, evaluation.attempt, as_record(measurement), measurement.log)
+        # Beating goes on meanwhile: an hour's measurement is not lost to a database that is away for a minute.
+        body = as_record(measurement)
+        until_answered(
+            lambda: leases.post_measurement(evaluation.pk, evaluation.attempt, body, measurement.log),
+            f"posting {evaluation_id}",
+        )
     return evaluation.campaign_id
+
+
+def heartbeat_seconds() -> float:
+    """A lease outlasts several heartbeats that are lost."""
+    return min(2.0, settings.LEASE_SECONDS / 8)
 
 
 def why_unfit(order: Evaluation) -> str:
@@ -95,7 +109,7 @@ def _needs(campaign: Campaign) -> fit.Needs:
 
 def explain_waits(campaign: Campaign) -> None:
     """Say on every trial that waits for long why no worker takes it, and take it back when one could."""
-    now = timezone.now()
+    now = clock.now()
     waiting = Evaluation.objects.filter(
         campaign=campaign, state=EvaluationState.QUEUED, queued_at__lt=now - WAIT_IS_ODD
     )
@@ -155,7 +169,7 @@ class Heartbeat:
 
     def _run(self) -> None:
         try:
-            while not self._done.wait(HEARTBEAT_SECONDS):
+            while not self._done.wait(heartbeat_seconds()):
                 self._beat()
         finally:
             connection.close()

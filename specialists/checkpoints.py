@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.utils import timezone
-
 from specialists.models import Account
+from trials import clock
 from trials.checkpoints import amount
 from trials.models import Approval, Campaign
 from trials.services import answers, approvals
@@ -17,7 +16,7 @@ from trials.vocab import Answer, Subject
 def used(campaign: Campaign, submitted: int) -> dict[str, float]:
     """How much of each budget is used; ``submitted`` trials are done or in flight."""
     spent = Account.objects.filter(campaign=campaign, role="").values_list("cost", flat=True).first()
-    elapsed = (timezone.now() - campaign.created_at) / timedelta(hours=1)
+    elapsed = (clock.now() - campaign.created_at) / timedelta(hours=1)
     return {Subject.TRIALS: float(submitted), Subject.HOURS: elapsed, Subject.USD: float(spent or 0)}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -25,6 +24,7 @@ from specialists.starts import Start, StartError, start_of
 from specialists.vocab import CATALOGUED, ProposerName
 from specialists.workspace import decode
 from trials.access import visible_campaigns
+from trials.commits import after_commit
 from trials.models import Approval, Campaign, Evaluation
 from trials.services import answers, campaigns, remeasures, submissions
 from trials.vocab import Answer, CampaignState, Enforcement, KeepRule, LineagePolicy
@@ -242,7 +242,7 @@ def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = N
             seed=chosen.seed,
         )
         submissions.submit_trial(campaign.pk, start, actor=actor, enqueue=dispatch.evaluation(campaign))
-        transaction.on_commit(partial(dispatch.advance, campaign.pk), robust=True)  # the calibration starts beside it
+        after_commit(dispatch.advance, campaign.pk)  # the calibration starts beside it
     return Campaign.objects.get(pk=campaign.pk)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
+from django.conf import settings
 from django.db import close_old_connections, connection
 
 from specialists import sessions
@@ -12,7 +13,7 @@ from specialists.models import Session
 from trials.logcontext import thread
 
 logger = logging.getLogger(__name__)
-RENEW_SECONDS = 5.0
+RENEW_SECONDS = min(5.0, settings.LEASE_SECONDS / 4)
 
 
 class LeaseLost(RuntimeError):

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
-from django.db import transaction
-from django.utils import timezone
+from django.conf import settings
+from django.db import close_old_connections, transaction
 
 from evaluators import services as evaluators
 from evaluators.preflight import refusal
@@ -25,9 +25,12 @@ from specialists.proposers.registry import get_proposer
 from specialists.rosters import Role, role_from_json
 from specialists.vocab import REPEATABLE, Fault, SessionState
 from specialists.workspace import encode, unified_diff
+from trials import clock
+from trials.commits import after_commit
 from trials.lineage import LineageSlice, build_slice, told_of_twin
 from trials.logcontext import about
 from trials.models import Campaign, Confirmation, Evaluation, Trial
+from trials.patience import until_answered
 from trials.repeated import similar
 from trials.services import approvals, campaigns, leases, repeats, submissions
 from trials.services.events import append_event
@@ -35,7 +38,6 @@ from trials.standing import waiting_for
 from trials.vocab import CampaignState, EventKind, KeepRule, Purpose, TrialState
 
 logger = logging.getLogger(__name__)
-LOST_MESSAGE = timedelta(seconds=60)
 
 
 def situation(campaign: Campaign) -> loop.Situation:
@@ -53,7 +55,7 @@ def situation(campaign: Campaign) -> loop.Situation:
     submitted = campaign.trial_count + len(searching) + len(running)
     return loop.Situation(
         state=CampaignState(campaign.state),
-        now=timezone.now(),
+        now=clock.now(),
         created_at=campaign.created_at,
         last_gain_at=checkpoints.last_gain(campaign),
         max_trials=campaign.max_trials,
@@ -139,7 +141,7 @@ def _step(campaign_id: int) -> bool:
         approvals.ask_for_budget(campaign, subject, checkpoints.used(campaign, campaign.trial_count)[subject])
     if isinstance(decision, loop.Fail):
         campaigns.change_state(campaign.pk, CampaignState.FAILED, actor="loop", reason=decision.reason)
-        transaction.on_commit(partial(dispatch.campaign_ended, campaign.pk), robust=True)
+        after_commit(dispatch.campaign_ended, campaign.pk)
     if isinstance(decision, loop.Finish):
         submissions.order_sealed(
             campaign.pk, reason=decision.reason, actor="loop", enqueue=dispatch.evaluation(campaign)
@@ -151,11 +153,11 @@ def _finish_when_sealed(campaign: Campaign) -> None:
     waiting = Evaluation.objects.unjudged().filter(campaign=campaign, purpose=Purpose.SEALED)
     if not waiting.exists():
         campaigns.change_state(campaign.pk, CampaignState.FINISHED, actor="loop", reason=campaign.state_reason)
-        transaction.on_commit(partial(dispatch.campaign_ended, campaign.pk), robust=True)
+        after_commit(dispatch.campaign_ended, campaign.pk)
 
 
 def _start_session(campaign: Campaign, decision: loop.StartSession) -> None:
-    now = timezone.now()
+    now = clock.now()
     session = Session.objects.create(
         campaign=campaign,
         number=decision.number,
@@ -163,13 +165,13 @@ def _start_session(campaign: Campaign, decision: loop.StartSession) -> None:
         up_to=decision.up_to,
         seed=decision.seed,
         started_at=now,
-        lease_expires_at=now + sessions.WAIT,
+        lease_expires_at=now + sessions.wait(),
     )
     if campaign.agent:
         sessions.open_accounts(campaign, session.role)
     payload = {"session": session.number, "role": session.role, "up_to": session.up_to, "seed": session.seed}
     append_event(campaign, EventKind.SESSION_STARTED, "loop", payload)
-    transaction.on_commit(partial(dispatch.session, session), robust=True)
+    after_commit(dispatch.session, session)
 
 
 def run_session(session_id: int) -> None:
@@ -188,7 +190,11 @@ def _run(session: Session) -> None:
 
     def end(state: SessionState, note: str, fault: Fault | str = "") -> None:
         fault = fault if campaign.agent else ""
-        sessions.close(session, state, note=note, fault=fault, view=view.text(), transcript="".join(transcripts[-1:]))
+        told, transcript = view.text(), "".join(transcripts[-1:])
+        until_answered(
+            lambda: sessions.close(session, state, note=note, fault=fault, view=told, transcript=transcript),
+            f"closing {session}",
+        )
 
     with Lease(session) as lease:
         request = _request(campaign, session, role, view)
@@ -201,7 +207,8 @@ def _run(session: Session) -> None:
                 tried = "; ".join(f"{name}: {why}" for name, why in answer.tried.items())
                 end(SessionState.NOTHING, f"{answer.reason}. {tried}")
             else:
-                _submit(session, role, view, answer, "".join(transcripts[-1:]))
+                transcript = "".join(transcripts[-1:])
+                until_answered(lambda: _submit(session, role, view, answer, transcript), f"submitting of {session}")
         except SessionFailed as error:
             end(SessionState.FAILED, str(error), error.fault)
         except (BadProposal, submissions.DuplicateSource) as error:
@@ -305,20 +312,29 @@ def _accepted(campaign: Campaign) -> set[CampaignState]:
 
 def tick() -> None:
     """Whatever a lost message, a dead worker or a passed deadline left behind goes on."""
-    now = timezone.now()
-    for order in Evaluation.objects.expired(now):
-        leases.give_back(order.pk, order.attempt, f"worker {order.worker} stopped answering")
-    late = Session.objects.filter(state=SessionState.RUNNING, lease_expires_at__lt=now)
-    for session in late.select_related("campaign"):
-        _take_over(session)
-    for campaign in Campaign.objects.at_work():
-        with about(campaign=campaign.slug):
-            _go_on(campaign)
+    steps: list[Callable[[], object]] = [
+        partial(leases.give_back, order.pk, order.attempt, f"worker {order.worker} stopped answering")
+        for order in leases.expired()
+    ]
+    steps += [partial(_take_over, session) for session in sessions.expired()]
+    steps += [partial(_go_on, campaign) for campaign in Campaign.objects.at_work()]
+    for step in steps:
+        try:
+            step()
+        except Exception:  # one campaign that cannot go on holds up no other
+            logger.exception("a step of the tick failed")
+            close_old_connections()
 
 
 def _go_on(campaign: Campaign) -> None:
+    """One campaign, as far as it can go now."""
+    with about(campaign=campaign.slug):
+        _step_by_tick(campaign)
+
+
+def _step_by_tick(campaign: Campaign) -> None:
     send = dispatch.evaluation(campaign)
-    for evaluation_id in leases.take_unsent(campaign.pk, LOST_MESSAGE):
+    for evaluation_id in leases.take_unsent(campaign.pk, timedelta(seconds=settings.LOST_MESSAGE_SECONDS)):
         send(evaluation_id)
     evaluators.explain_waits(campaign)
     evaluators.judge_measured(campaign.pk)

@@ -12,15 +12,16 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, F, Sum
-from django.utils import timezone
 
 from specialists.budgets import SCOPES, Budget, Refused, Spent, over
 from specialists.models import Account, Call, Session
 from specialists.proposals import CallRecord, Need, SessionFailed
 from specialists.redaction import redact, storable
 from specialists.vocab import Fault, SessionState
+from trials import clock
 from trials.canonical import dumps
 from trials.models import Campaign, Trial
 from trials.services import campaigns
@@ -28,8 +29,6 @@ from trials.services.blobs import put_blob
 from trials.services.events import append_event
 from trials.vocab import LIVE_CAMPAIGN_STATES, CampaignState, EventKind
 
-#: How long a message may wait in its queue before it is sent again, and how long a silent worker is believed.
-WAIT, LEASE = timedelta(seconds=120), timedelta(seconds=60)
 NOTE_LENGTH = 4000
 ERROR_LENGTH = 2000
 #: Sessions in a row that failed, for reasons of the provider or for any, before the campaign is paused.
@@ -37,11 +36,30 @@ PROVIDER_FAILURES, FAILURES = 3, 10
 TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
 
 
+def wait() -> timedelta:
+    """How long a message may wait in its queue before it is sent again."""
+    return timedelta(seconds=2 * settings.LOST_MESSAGE_SECONDS)
+
+
+def lease() -> timedelta:
+    """How long a silent worker is believed."""
+    return timedelta(seconds=3 * settings.LEASE_SECONDS)
+
+
+def expired() -> list[Session]:
+    """Sessions whose message or worker was not heard of; after a start of the database all have time to speak up."""
+    now = clock.now()
+    if clock.serving_since() + lease() >= now:
+        return []
+    late = Session.objects.filter(state=SessionState.RUNNING, lease_expires_at__lt=now)
+    return list(late.select_related("campaign"))
+
+
 def claim(session_id: int) -> Session | None:
     """Take a session under a lease; None when another delivery has it or it is over."""
     worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     taken = Session.objects.filter(pk=session_id, state=SessionState.RUNNING, worker="").update(
-        worker=worker, lease_expires_at=timezone.now() + LEASE
+        worker=worker, lease_expires_at=clock.now() + lease()
     )
     if not taken:
         return None
@@ -49,11 +67,11 @@ def claim(session_id: int) -> Session | None:
 
 
 def renew(session: Session) -> bool:
-    """Hold the session for another LEASE; False when it is over, or its campaign is."""
+    """Hold the session for another lease; False when it is over, or its campaign is."""
     held = Session.objects.filter(
         pk=session.pk, worker=session.worker, state=SessionState.RUNNING, campaign__state__in=LIVE_CAMPAIGN_STATES
     )
-    return bool(held.update(lease_expires_at=timezone.now() + LEASE))
+    return bool(held.update(lease_expires_at=clock.now() + lease()))
 
 
 def holds(session: Session) -> bool:
@@ -63,9 +81,9 @@ def holds(session: Session) -> bool:
 
 def release(session_id: int, worker: str) -> bool:
     """A worker fell silent: the session may be claimed again. False when it spoke or ended meanwhile."""
-    now = timezone.now()
+    now = clock.now()
     silent = Session.objects.filter(pk=session_id, worker=worker, state=SessionState.RUNNING, lease_expires_at__lt=now)
-    return bool(silent.update(worker="", lease_expires_at=now + WAIT))
+    return bool(silent.update(worker="", lease_expires_at=now + wait()))
 
 
 @transaction.atomic
@@ -92,7 +110,7 @@ def close(
         note=note,
         fault=fault,
         trial=trial,
-        ended_at=timezone.now(),
+        ended_at=clock.now(),
         lineage_view_id=shown,
         reserved_tokens=0,
         reserved_usd=0,

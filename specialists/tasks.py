@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 from celery import shared_task
+from django.conf import settings
+from django.core.cache import cache
 
 from specialists import services
 from specialists.operations.ticking import ticked
 from specialists.studies import reports as study_reports
 from specialists.studies import services as studies
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(name="specialists.advance")
@@ -25,9 +31,19 @@ def run_session(session_id: int) -> None:
 @shared_task(name="specialists.tick")
 def tick() -> None:
     """Every few seconds: whatever a lost message, a dead worker or a passed deadline left behind goes on."""
-    services.tick()
-    studies.tick()
-    ticked()
+    if not _just_done():
+        services.tick()
+        studies.tick()
+        ticked()
+
+
+def _just_done() -> bool:
+    """Ticks that piled up while nobody worked are one."""
+    try:
+        return not cache.add("tick", True, timeout=max(1, int(settings.TICK_SECONDS / 2)))
+    except Exception:  # the cache is a convenience
+        logger.exception("the cache does not answer")
+        return False
 
 
 @shared_task(name="specialists.study")

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +18,8 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from pytest_django.plugin import DjangoDbBlocker
+
+from trials import clock
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
@@ -110,6 +113,12 @@ def workers(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
         running(*beat, log=tmp_path / "beat.log"),
     ):
         yield tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _database_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test database was started a moment ago; leases that a test lets run out have run out all the same."""
+    monkeypatch.setattr(clock, "serving_since", lambda: datetime(2000, 1, 1, tzinfo=UTC))
 
 
 @pytest.fixture(autouse=True)

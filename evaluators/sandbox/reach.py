@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from evaluators.child.carrying import kernel, same_kernel
+from evaluators.sandbox.leftovers import prefix
 from evaluators.sandbox.records import (
     FORKABLE,
     LEVEL_OF,
@@ -54,7 +55,7 @@ class Known:
 @contextlib.contextmanager
 def knowledge() -> Iterator[Known]:
     """Files of ours that no recipe may read, this process, sockets that listen: Unix by path and abstract, TCP, UDP."""
-    with tempfile.TemporaryDirectory(prefix="autoresearch-probe-") as folder, contextlib.ExitStack() as opened:
+    with tempfile.TemporaryDirectory(prefix=prefix("probe")) as folder, contextlib.ExitStack() as opened:
         unix, abstract = (opened.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2))
         datagrams = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         tcp = opened.enter_context(socket.create_server(("127.0.0.1", 0)))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from evaluators.sandbox.carriage import carry
 from evaluators.sandbox.command import BOX, Pipes, Plan, environment, plan
+from evaluators.sandbox.leftovers import prefix
 from evaluators.sandbox.process import Confined
 from evaluators.sandbox.records import PRIVATE, Bounds, Isolation, SandboxUnavailable
 from evaluators.sandbox.view import CHILD
@@ -49,7 +50,7 @@ def spawn(
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     try:
         if isolation.backend not in PRIVATE:
-            box = tempfile.mkdtemp(prefix="autoresearch-box-")
+            box = tempfile.mkdtemp(prefix=prefix("box"))
         decided = plan(isolation, bounds, argv=argv, readonly=readonly, child=child, box=box)
         if box and decided.uid >= 0:
             os.chown(box, decided.uid, decided.uid)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -14,6 +13,7 @@ from django.utils.module_loading import import_string
 from specialists.models import Study, StudyReport
 from specialists.studies.standing import group_name, seq_of
 from trials import live
+from trials.commits import after_commit
 
 VERSION = 1  # of the definitions in ``report``: a report of another version is computed again
 WAITS = timedelta(minutes=15)
@@ -60,7 +60,7 @@ def request_report(study: Study, enqueue: Callable[[int], object]) -> bool:
     if _waits(stored) or (stored.version == VERSION and stored.seq == seq_of(study)):
         return False
     StudyReport.objects.filter(pk=stored.pk).update(requested_at=timezone.now())
-    transaction.on_commit(partial(enqueue, study.pk), robust=True)
+    after_commit(enqueue, study.pk)
     return True
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -27,6 +26,7 @@ from specialists.studies.standing import Place, group_name, places
 from specialists.vocab import StudyState
 from trials import live
 from trials.canonical import sha256_of
+from trials.commits import after_commit
 from trials.services.campaigns import SLUG_LENGTH, WrongState
 from trials.services.events import append_site_event
 from trials.vocab import SiteEventKind
@@ -68,7 +68,7 @@ def _create(slug: str, name: str, plan: Mapping[str, Any], parallel: int, actor:
     )
     payload = {"study": slug, "name": name, "plan": plan, "plan_sha256": study.plan_sha256, "parallel": parallel}
     append_site_event(SiteEventKind.STUDY_LAUNCHED, actor, payload)
-    transaction.on_commit(partial(dispatch.study, study.pk), robust=True)
+    after_commit(dispatch.study, study.pk)
     return study
 
 
@@ -95,7 +95,7 @@ def resume_study(study: Study, *, actor: str, parallel: int | None = None) -> St
         if any(place.broken for place in found):
             locked.attempts += 1
         _change_state(locked, StudyState.RUNNING, actor, "")
-    transaction.on_commit(partial(dispatch.study, locked.pk), robust=True)
+    after_commit(dispatch.study, locked.pk)
     return locked
 
 
@@ -133,7 +133,7 @@ def _change_state(study: Study, to: StudyState, actor: str, reason: str) -> None
 
 
 def _publish(study: Study) -> None:
-    transaction.on_commit(partial(live.push, group_name(study.slug), {"type": "changed"}), robust=True)
+    after_commit(live.push, group_name(study.slug), {"type": "changed"})
 
 
 def advance(study_id: int) -> None:
@@ -194,7 +194,7 @@ def _finish(study: Study, found: list[Place]) -> None:
     short = [place for place in found if not place.complete]
     reason = f"{len(short)} of {len(found)} campaigns did not finish" if short else ""
     _change_state(study, StudyState.FINISHED, ACTOR, reason)
-    transaction.on_commit(partial(dispatch.study_report, study.pk), robust=True)
+    after_commit(dispatch.study_report, study.pk)
 
 
 def campaign_ended(campaign_id: int) -> None:

@@ -93,7 +93,7 @@ def running_session(proposer: str) -> Session:
     run_trial(campaign, 2.0, parent=None)
     now = timezone.now()
     return Session.objects.create(
-        campaign=campaign, number=0, role="architecture", seed=1, started_at=now, lease_expires_at=now + sessions.WAIT
+        campaign=campaign, number=0, role="architecture", seed=1, started_at=now, lease_expires_at=now + sessions.wait()
     )
 
 

@@ -69,7 +69,7 @@ Script = Callable[[Asked], Reply | Broken]
 class ModelServer:
     """Serves until the block ends. ``charged``: tokens of each answer that was billed, as reported to the client."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, host: str = "127.0.0.1") -> None:
         self.script = script
         self.asked: list[Asked] = []
         self.charged: list[dict[str, int]] = []
@@ -86,9 +86,9 @@ class ModelServer:
             def log_message(self, *_: object) -> None:
                 """Quiet."""
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = ThreadingHTTPServer((host, 0), Handler)
         self.http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+        self.url = f"http://{host}:{self.http.server_address[1]}"
         self.thread = threading.Thread(target=self.http.serve_forever, daemon=True)
 
     def __enter__(self) -> ModelServer:

@@ -26,7 +26,7 @@ def session_of(campaign: Campaign) -> Session:
     """One session of the role that owns a.py, run here."""
     now = timezone.now()
     session = Session.objects.create(
-        campaign=campaign, number=0, role="architecture", seed=1, started_at=now, lease_expires_at=now + sessions.WAIT
+        campaign=campaign, number=0, role="architecture", seed=1, started_at=now, lease_expires_at=now + sessions.wait()
     )
     services.run_session(session.pk)
     session.refresh_from_db()

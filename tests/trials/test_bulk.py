@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.utils import timezone
 
 from tests.factories import ROLES, SPEC, make_campaign, run_trial, submit
 from tests.trials.test_services import chain_is_whole
+from trials import clock as records_clock
 from trials import synthetic
 from trials.hypotheses import HypothesisKey
 from trials.lineage import build_slice
@@ -69,7 +69,7 @@ def salts(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     chosen = Clock()
-    monkeypatch.setattr(timezone, "now", chosen)
+    monkeypatch.setattr(records_clock, "now", chosen)
     return chosen
 
 
@@ -207,7 +207,7 @@ def test_fill_makes_a_campaign_that_says_what_it_is(capsys: pytest.CaptureFixtur
     assert report["synthetic"] is True and campaign.name.startswith("Synthetic")
     last = Trial.objects.of(campaign.pk).get(number=120)
     assert set(get_tree(last.source_id or "")) == {*campaign.spec["files"], *campaign.spec["joins"]}
-    assert last.finished_at is not None and last.finished_at <= timezone.now()
+    assert last.finished_at is not None and last.finished_at <= records_clock.now()
 
     call_command("fill", "big", trials=30)
     campaign.refresh_from_db()

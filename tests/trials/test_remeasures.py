@@ -125,7 +125,7 @@ def test_the_end_of_a_search_neither_hinders_nor_cancels_it(campaign: Campaign, 
     sent: list[int] = []
     Evaluation.objects.filter(campaign=campaign).update(sent_at=timezone.now() - timedelta(hours=1))
     assert list(Campaign.objects.at_work()) == [Campaign.objects.get(pk=campaign.pk)]
-    sent += leases.take_unsent(campaign.pk, loop.LOST_MESSAGE)
+    sent += leases.take_unsent(campaign.pk, timedelta(minutes=1))
     assert len(sent) == 2
     work(campaign, 2.3, 2.4)
     assert (state in ("paused", "running")) == Campaign.objects.at_work().exists()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from django.db import transaction
-from django.utils import timezone
 
+from trials import clock
 from trials.models import Approval, Campaign
 from trials.services import approvals, confirmations, standings
 from trials.services.campaigns import WrongState
@@ -49,7 +49,7 @@ def _give(campaign: Campaign, approval: Approval, given: Answer, *, actor: str, 
         standings.settle(campaign, trial, Label.KEEP if approved else Label.DISCARD)
         if approved:
             assert approval.score is not None
-            standings.crown(campaign, trial, approval.score, timezone.now())
+            standings.crown(campaign, trial, approval.score, clock.now())
     approvals.close(campaign, approval, given, actor=actor, remark=remark)
     if by_score and approved:
         _overtake(campaign)

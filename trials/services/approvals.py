@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.utils import timezone
-
-from trials import checkpoints
+from trials import checkpoints, clock
 from trials.models import Approval, Campaign, Trial
 from trials.services.events import append_event
 from trials.vocab import Answer, EventKind, Label, Subject
@@ -25,7 +23,7 @@ def ask_for_budget(campaign: Campaign, subject: str, used: float) -> Approval:
 
 
 def _ask(campaign: Campaign, subject: Subject, told: dict[str, Any], **values: Any) -> Approval:
-    number, now = Approval.objects.filter(campaign=campaign).count(), timezone.now()
+    number, now = Approval.objects.filter(campaign=campaign).count(), clock.now()
     approval = Approval.objects.create(campaign=campaign, number=number, subject=subject, asked_at=now, **values)
     payload = {"approval": number, "subject": subject, "asked_at": now.isoformat(), **told}
     append_event(campaign, EventKind.APPROVAL_ASKED, "loop", payload, approval.trial)
@@ -35,7 +33,7 @@ def _ask(campaign: Campaign, subject: Subject, told: dict[str, Any], **values: A
 def close(campaign: Campaign, approval: Approval, answer: Answer, *, actor: str, remark: str = "") -> None:
     """Write an answer; what follows from it is the caller's."""
     approval.answer, approval.remark = answer, remark[:REMARK_LENGTH]
-    approval.answered_at, approval.answered_seq = timezone.now(), campaign.last_seq + 1
+    approval.answered_at, approval.answered_seq = clock.now(), campaign.last_seq + 1
     payload: dict[str, Any] = {
         "approval": approval.number,
         "subject": approval.subject,

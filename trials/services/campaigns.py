@@ -9,9 +9,9 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from django.utils.text import slugify
 
+from trials import clock
 from trials.canonical import sha256_of
 from trials.models import Campaign, Evaluation, Trial
 from trials.services import confirmations
@@ -82,13 +82,13 @@ def create_campaign(
         campaign = Campaign.objects.create(
             slug=slug,
             created_by=user,
-            created_at=at or timezone.now(),
+            created_at=at or clock.now(),
             spec_sha256=sha256_of(values["spec"]),
             direction=plan.spec["direction"],
             score_name=plan.spec["score_name"],
             state=CampaignState.STOPPED if ended else CampaignState.RUNNING,
             state_reason=ended,
-            finished_at=timezone.now() if ended else None,
+            finished_at=clock.now() if ended else None,
             **values,
         )
         append_event(campaign, EventKind.CAMPAIGN_LAUNCHED, actor, values | _launched(campaign), at=at)
@@ -145,7 +145,7 @@ def change_state(campaign_id: int, to: CampaignState, *, actor: str, reason: str
         raise WrongState(f"campaign {campaign.slug} is {campaign.state}, so it cannot become {to}")
     before, campaign.state, campaign.state_reason = campaign.state, to, reason[:300]
     if to not in LIVE_CAMPAIGN_STATES:
-        campaign.finished_at = timezone.now()
+        campaign.finished_at = clock.now()
         _cancel_open(campaign)
     elif to is CampaignState.RUNNING:
         campaign.aborts_in_a_row = 0

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils import timezone
-
-from trials import confirm, keep
+from trials import clock, confirm, keep
 from trials.confirm import Look, Noise, Pair
 from trials.models import Campaign, Confirmation, Evaluation, Measurement, Trial
 from trials.services import approvals, standings
@@ -83,7 +81,7 @@ def open_confirmation(campaign: Campaign, trial: Trial) -> Confirmation:
         incumbent=campaign.best_trial,
         round=trial.confirmations.count() + 1,
         part=confirm.part_of_budget(earlier.first(), campaign.max_trials),
-        opened_at=timezone.now(),
+        opened_at=clock.now(),
     )
     payload = {
         "number": trial.number,
@@ -199,7 +197,7 @@ def close_asked(campaign: Campaign, trial: Trial, ruling: Ruling) -> None:
 
 def _close(campaign: Campaign, confirmation: Confirmation, ruling: Ruling, reason: str) -> None:
     """Write the decision and what follows from it: standing, rollups, frontier, the other confirmations."""
-    now, trial = timezone.now(), confirmation.trial
+    now, trial = clock.now(), confirmation.trial
     ended = Answer.ABANDONED if ruling is Ruling.ABANDONED else Answer.OVERTAKEN
     approvals.close_of(campaign, trial, ended, actor=JUDGE)  # where a person was asked and has not answered
     seeds = seeds_of(confirmation)

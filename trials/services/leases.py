@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
-from trials import live
+from trials import clock, live
 from trials.canonical import dumps, sha256_bytes
 from trials.formatting import waiting
 from trials.models import Campaign, Evaluation, Measurement, Trial
@@ -20,16 +20,26 @@ from trials.services.blobs import put_blob
 from trials.services.events import append_event
 from trials.vocab import LIVE_CAMPAIGN_STATES, EvaluationState, EventKind, Label, Purpose, TrialState
 
-LEASE_SECONDS = 25.0
 MAX_ATTEMPTS = 3
 REASON_LENGTH = 300
+AGAIN, PUT_OFF = "queued again", "put off"
 _NEVER = datetime(2000, 1, 1, tzinfo=UTC)  # a work order that is queued again is sent at the next tick
+
+
+def lease() -> timedelta:
+    """How long a worker that says nothing keeps what it has claimed."""
+    return timedelta(seconds=settings.LEASE_SECONDS)
+
+
+def expired() -> list[Evaluation]:
+    """Orders whose worker has fallen silent; after a start of the database everyone has a lease's time to speak up."""
+    now = clock.now()
+    return list(Evaluation.objects.expired(now)) if clock.serving_since() + lease() < now else []
 
 
 @transaction.atomic
 def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
     """Take a queued work order under a lease; None when somebody else has it or it was cancelled."""
-    now = timezone.now()
     order = Evaluation.objects.filter(pk=evaluation_id).values_list("campaign_id", "attempt", "purpose")[:1]
     if not order:
         return None
@@ -37,12 +47,13 @@ def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
     campaign: Campaign = Campaign.objects.locked(campaign_id)
     if campaign.bundle is not None or not (campaign.state in LIVE_CAMPAIGN_STATES or purpose == Purpose.REMEASURE):
         return None
+    now = clock.now()
     changed = Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.QUEUED).update(
         state=EvaluationState.RUNNING,
         attempt=attempt + 1,
         worker=worker,
         claimed_at=now,
-        lease_expires_at=now + timedelta(seconds=LEASE_SECONDS),
+        lease_expires_at=now + lease(),
         phase="claimed",
         progress=0.0,
         fault="",
@@ -69,9 +80,7 @@ def started_payload(trial: Trial, worker: str, attempt: int, at: datetime) -> di
 def heartbeat(evaluation_id: int, attempt: int, *, phase: str, progress: float) -> bool:
     """Renew the lease and show progress; False when the lease is lost or the order was cancelled."""
     held = Evaluation.objects.filter(pk=evaluation_id, attempt=attempt, state=EvaluationState.RUNNING)
-    renewed = held.update(
-        lease_expires_at=timezone.now() + timedelta(seconds=LEASE_SECONDS), phase=phase, progress=progress
-    )
+    renewed = held.update(lease_expires_at=clock.now() + lease(), phase=phase, progress=progress)
     if renewed:
         slug, number, purpose = held.values_list("campaign__slug", "trial__number", "purpose").get()
         if purpose == Purpose.TRIAL:
@@ -82,7 +91,7 @@ def heartbeat(evaluation_id: int, attempt: int, *, phase: str, progress: float) 
 @transaction.atomic
 def post_measurement(evaluation_id: int, attempt: int, body: Mapping[str, Any], log: bytes) -> bool:
     """Store what the evaluator saw; False when the lease was lost before. The judge reads it later."""
-    now = timezone.now()
+    now = clock.now()
     changed = Evaluation.objects.filter(pk=evaluation_id, attempt=attempt, state=EvaluationState.RUNNING).update(
         state=EvaluationState.MEASURED, measured_at=now, lease_expires_at=None, phase="measured", progress=1.0
     )
@@ -131,10 +140,8 @@ def give_back(evaluation_id: int, attempt: int, fault: str) -> EvaluationState |
         }
         post_measurement(evaluation_id, attempt, body, b"")
         return EvaluationState.MEASURED
-    now = timezone.now()
-    held.update(
-        state=EvaluationState.QUEUED, lease_expires_at=None, queued_at=now, phase="queued again", sent_at=_NEVER
-    )
+    now = clock.now()
+    held.update(state=EvaluationState.QUEUED, lease_expires_at=None, queued_at=now, phase=AGAIN, sent_at=_NEVER)
     trial = Trial.objects.get(pk=evaluation.trial_id)
     if evaluation.purpose == Purpose.TRIAL:
         trial.state = TrialState.QUEUED
@@ -151,7 +158,7 @@ def give_back(evaluation_id: int, attempt: int, fault: str) -> EvaluationState |
 
 def take_unsent(campaign_id: int, older_than: timedelta) -> list[int]:
     """Work orders whose message may be lost, marked as sent now; the caller sends them again."""
-    now = timezone.now()
+    now = clock.now()
     found = Evaluation.objects.filter(campaign_id=campaign_id).unsent_since(now - older_than)
     return [pk for pk in found.values_list("pk", flat=True) if found.filter(pk=pk).update(sent_at=now)]
 
@@ -169,4 +176,4 @@ def explain_wait(evaluation_id: int, reason: str) -> None:
 def put_off(evaluation_id: int, reason: str) -> None:
     """What a queued work order needs is in use by others: it says so, and is sent again at the next tick."""
     explain_wait(evaluation_id, reason)
-    Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.QUEUED).update(sent_at=_NEVER)
+    Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.QUEUED).update(sent_at=_NEVER, phase=PUT_OFF)

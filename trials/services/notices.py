@@ -20,9 +20,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F, Q
-from django.utils import timezone
 
-from trials import outbound
+from trials import clock, outbound
 from trials.access import visible_campaigns
 from trials.canonical import dumps
 from trials.formatting import short
@@ -60,9 +59,7 @@ def make_webhook(user: User, url: str, kinds: Iterable[str], campaign: Campaign 
     except (outbound.BadAddress, outbound.NotDelivered) as error:
         raise NoticeError(str(error)) from error
     secret = secrets.token_hex(32)
-    return Webhook.objects.create(
-        user=user, campaign=campaign, url=url, secret=secret, kinds=wanted, since=timezone.now()
-    )
+    return Webhook.objects.create(user=user, campaign=campaign, url=url, secret=secret, kinds=wanted, since=clock.now())
 
 
 def drop_webhook(webhook: Webhook) -> None:
@@ -72,7 +69,7 @@ def drop_webhook(webhook: Webhook) -> None:
 
 def send_test(webhook: Webhook) -> Delivery:
     """Queue a message that says only that it is one."""
-    now = timezone.now()
+    now = clock.now()
     fact = Fact(Notice.TEST, f"test:{now.isoformat()}", now, {"text": "A test: messages arrive."})
     return Delivery.objects.create(**_delivery(webhook, None, fact))
 
@@ -89,7 +86,7 @@ class Fact:
 
 def look() -> list[int]:
     """Look through all campaigns that somebody wants to hear of; returns messages (primary keys) that are due now."""
-    now = timezone.now()
+    now = clock.now()
     wanted = Webhook.objects.filter(user__is_active=True).values_list("campaign_id", flat=True).distinct()
     named = set(wanted)
     if named:
@@ -101,7 +98,7 @@ def look() -> list[int]:
         for pk in campaigns.filter(moved).order_by("pk").values_list("pk", flat=True):
             _look_at(pk, now)
     Delivery.objects.filter(made_at__lt=now - KEPT).exclude(state=DeliveryState.QUEUED).delete()
-    due = Delivery.objects.filter(state=DeliveryState.QUEUED, due_at__lte=timezone.now()).order_by("due_at")
+    due = Delivery.objects.filter(state=DeliveryState.QUEUED, due_at__lte=clock.now()).order_by("due_at")
     return list(due.values_list("pk", flat=True)[:AT_ONCE])
 
 
@@ -188,7 +185,7 @@ def _delivery(webhook: Webhook, campaign: Campaign | None, fact: Fact) -> dict[s
         "score_name": campaign.score_name, "direction": campaign.direction, "page": campaign.get_absolute_url(),
     }  # fmt: skip
     body = {"kind": str(fact.kind), "at": fact.at.isoformat(), **about, **fact.body}
-    now = timezone.now()
+    now = clock.now()
     return {"webhook": webhook, "campaign": campaign, "kind": str(fact.kind), "key": fact.key, "body": body,
             "made_at": now, "due_at": now}  # fmt: skip
 
@@ -201,7 +198,7 @@ def signature(secret: str, moment: int, body: bytes) -> str:
 
 def deliver(delivery_id: int) -> DeliveryState | None:
     """Try to send a message that is due; None where it is not, or somebody else tries it now."""
-    now = timezone.now()
+    now = clock.now()
     due = Delivery.objects.filter(pk=delivery_id, state=DeliveryState.QUEUED, due_at__lte=now)
     if not due.update(due_at=now + LEASE, attempts=F("attempts") + 1):
         return None
@@ -236,12 +233,12 @@ def _still_sees(message: Delivery) -> bool:
 def _again(message: Delivery, told: str) -> DeliveryState:
     if message.attempts > len(WAITS):
         return _close(message, DeliveryState.FAILED, f"given up after {message.attempts} attempts: {told}")
-    due = timezone.now() + WAITS[message.attempts - 1]
+    due = clock.now() + WAITS[message.attempts - 1]
     Delivery.objects.filter(pk=message.pk).update(due_at=due, told=told[:300])
     return DeliveryState.QUEUED
 
 
 def _close(message: Delivery, state: DeliveryState, told: str) -> DeliveryState:
-    sent = timezone.now() if state is DeliveryState.SENT else None
+    sent = clock.now() if state is DeliveryState.SENT else None
     Delivery.objects.filter(pk=message.pk).update(state=state, told=told[:300], sent_at=sent)
     return state

@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
-from trials import confirm, keep, sketch
+from trials import clock, confirm, keep, sketch
 from trials.models import Campaign, Evaluation, Measurement, Trial
 from trials.services import approvals, calibrations, confirmations, standings, tallies
 from trials.services.events import append_event
@@ -59,7 +58,7 @@ def record_outcome(evaluation_id: int, verdict: Verdict) -> Trial | None:
     measurement = Measurement.objects.select_related("trial", "trial__parent").get(evaluation_id=evaluation_id)
     trial = measurement.trial
     verdict = _marked(verdict, measurement)
-    now = timezone.now()
+    now = clock.now()
     label = label_of(campaign, trial, verdict)
     fill(trial, campaign, measurement, _explained(campaign, verdict, label), label, now)
     trial.save()

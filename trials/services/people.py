@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from trials import live
+from trials.commits import after_commit
 from trials.models import Campaign, Note, Restriction, Star, Trial
 from trials.search_models import TrialWords
 from trials.services.events import append_site_event
@@ -95,4 +95,4 @@ def restrict(campaign: Campaign, names: Sequence[str] | None, *, actor: str) -> 
         Restriction.objects.get_or_create(campaign=campaign)[0].readers.set(people)
     payload = {"campaign": campaign.slug, "readers": wanted}
     append_site_event(SiteEventKind.VISIBILITY_CHANGED, actor, payload)
-    transaction.on_commit(partial(live.publish_restriction, campaign.slug), robust=True)
+    after_commit(live.publish_restriction, campaign.slug)

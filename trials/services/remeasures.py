@@ -7,11 +7,11 @@ are beside the search: they hold no slot of it and outlive its end.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from django.db import transaction
 
 from trials import confirm
+from trials.commits import after_commit
 from trials.models import Campaign, Evaluation, Measurement, Trial
 from trials.services import standings
 from trials.services.campaigns import WrongState
@@ -43,7 +43,7 @@ def order(campaign_id: int, number: int, seeds: int, *, actor: str, enqueue: Enq
     payload = {"number": number, "seeds": [each.seed for each in orders]}
     append_event(campaign, EventKind.REMEASURE_ORDERED, actor, payload, trial)
     for each in orders:
-        transaction.on_commit(partial(enqueue, each.pk), robust=True)
+        after_commit(enqueue, each.pk)
     return orders
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from django.db import transaction
 
+from trials.commits import after_commit
 from trials.models import Campaign, Evaluation, Measurement, Trial
 from trials.services import calibrations, confirmations, standings
 from trials.services.submissions import Enqueue, order_evaluation
@@ -32,7 +31,7 @@ def order(campaign_id: int, most: int, *, enqueue: Enqueue) -> int:
     for confirmation, trial, seed in confirmations.next_orders(campaign)[: most - len(orders)]:
         orders.append(order_evaluation(trial, Purpose.CONFIRMATION, "validation", seed, confirmation))
     for ordered in orders:
-        transaction.on_commit(partial(enqueue, ordered.pk), robust=True)
+        after_commit(enqueue, ordered.pk)
     return len(orders)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
 from django.utils import timezone
 
+from trials.commits import after_commit
 from trials.models import Campaign, CampaignReport
 from trials.report import VERSION, build_report
 
@@ -68,7 +68,7 @@ def request_report(campaign: Campaign, enqueue: Callable[[int], object]) -> bool
     if _waits(stored) or (stored.version == VERSION and stored.seq == campaign.last_seq):
         return False
     CampaignReport.objects.filter(pk=stored.pk).update(requested_at=timezone.now())
-    transaction.on_commit(partial(enqueue, campaign.pk), robust=True)
+    after_commit(enqueue, campaign.pk)
     return True
 
 

@@ -17,7 +17,7 @@ BREAKER_ABORTS = 3
 def count(campaign: Campaign, trial: Trial, label: Label, times: int = 1) -> None:
     """Add a finished trial to its cell of the rollups, or take it out again (``times`` -1)."""
     assert trial.finished_at is not None
-    hour = int((trial.finished_at - campaign.created_at).total_seconds() // 3600)
+    hour = max(0, int((trial.finished_at - campaign.created_at).total_seconds() // 3600))
     cell, _ = Rollup.objects.get_or_create(campaign=campaign, hour=hour, role=trial.role, label=label)
     Rollup.objects.filter(pk=cell.pk).update(
         trials=F("trials") + times,

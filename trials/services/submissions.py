@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
-from trials import ancestry, confirm, sketch
+from trials import ancestry, clock, confirm, sketch
+from trials.commits import after_commit
 from trials.hypotheses import HypothesisKey
 from trials.models import Campaign, Confirmation, Evaluation, Trial
 from trials.search_models import TrialWords
@@ -113,7 +112,7 @@ def submit_trial(
         diff_id=diff,
         lineage_view_id=view,
         seed=submission.seed,
-        submitted_at=timezone.now(),
+        submitted_at=clock.now(),
     )
     index_hypotheses([trial])
     evaluation = order_evaluation(trial, Purpose.TRIAL, "validation", submission.seed)
@@ -122,7 +121,7 @@ def submit_trial(
         campaign.crossing_count += 1
         crossing = {"number": trial.number, "role": trial.role, "files": list(submission.crossed)}
         append_event(campaign, EventKind.BOUNDARY_CROSSED, actor, crossing, trial)
-    transaction.on_commit(partial(enqueue, evaluation.pk), robust=True)
+    after_commit(enqueue, evaluation.pk)
     return trial
 
 
@@ -186,7 +185,7 @@ def order_evaluation(
     trial: Trial, purpose: Purpose, split: str, seed: int, confirmation: Confirmation | None = None
 ) -> Evaluation:
     """Write a work order; the caller holds the campaign's lock and sends it after the commit."""
-    now = timezone.now()
+    now = clock.now()
     return Evaluation.objects.create(
         campaign_id=trial.campaign_id,
         trial=trial,
@@ -220,5 +219,5 @@ def order_sealed(campaign_id: int, *, reason: str, actor: str, enqueue: Enqueue)
     payload = {"from": CampaignState.RUNNING, "to": CampaignState.FINALISING, "reason": campaign.state_reason}
     append_event(campaign, EventKind.CAMPAIGN_STATE, actor, payload)
     for order in orders:
-        transaction.on_commit(partial(enqueue, order.pk), robust=True)
+        after_commit(enqueue, order.pk)
     return orders

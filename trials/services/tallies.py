@@ -56,7 +56,7 @@ def settle(campaign: Campaign, trial: Trial, standing: Label) -> None:
 def count_all(campaign: Campaign, numbers_from: int, say: Callable[[int], None] = lambda done: None) -> None:
     """Add every finished trial from a number on: for writers that write many at once, under the campaign's lock."""
     done = 0
-    for facts in _batches(campaign, numbers_from):
+    for facts in facts_of(campaign, numbers_from):
         _add(campaign, facts)
         done += len(facts)
         say(done)
@@ -77,7 +77,8 @@ def missing() -> list[Campaign]:
     return list(found.order_by("pk"))
 
 
-def _batches(campaign: Campaign, numbers_from: int) -> Iterator[list[Fact]]:
+def facts_of(campaign: Campaign, numbers_from: int = 0) -> Iterator[list[Fact]]:
+    """Finished trials from a number on, in batches: as much of each as is counted."""
     rows = Trial.objects.of(campaign.pk).finished().order_by("number").values_list(*FIELDS)
     while batch := list(rows.filter(number__gte=numbers_from)[:BATCH]):
         yield [_fact(campaign, row) for row in batch]

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from django.utils import timezone
-
+from trials import clock
 from trials.worker_models import Worker
 
 KEPT = timedelta(days=1)
@@ -29,7 +28,7 @@ class Capability:
 
 def announce(found: Capability) -> None:
     """A worker has started, or is there again after its row was lost."""
-    now = timezone.now()
+    now = clock.now()
     values = {name: value for name, value in vars(found).items() if name != "name"}
     Worker.objects.update_or_create(name=found.name, defaults={**values, "started_at": now, "seen_at": now})
     Worker.objects.filter(seen_at__lt=now - KEPT).delete()
@@ -37,7 +36,7 @@ def announce(found: Capability) -> None:
 
 def seen(name: str) -> bool:
     """A sign of life; False when the row is gone and the worker has to announce itself again."""
-    return bool(Worker.objects.filter(name=name).update(seen_at=timezone.now()))
+    return bool(Worker.objects.filter(name=name).update(seen_at=clock.now()))
 
 
 def leave(name: str) -> None:

@@ -18,6 +18,8 @@ import threading
 from collections.abc import Sequence
 from types import TracebackType
 
+from evaluators.sandbox.leftovers import prefix
+
 HEAD_BYTES = 1 << 16
 PIECE = 1 << 16
 CONNECT_SECONDS, IDLE_SECONDS = 30.0, 600.0
@@ -38,7 +40,7 @@ class Proxy:
 
     def __init__(self, hosts: Sequence[tuple[str, int]]) -> None:
         self._hosts = frozenset(hosts)
-        self._folder = tempfile.mkdtemp(prefix="autoresearch-proxy-")
+        self._folder = tempfile.mkdtemp(prefix=prefix("proxy"))
         self.path = f"{self._folder}/socket"
         self.reached: dict[str, int] = {}
         self.refused: dict[str, int] = {}
