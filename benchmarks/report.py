@@ -7,7 +7,7 @@ import json
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Report:
     quick: bool
     rows: list[dict[str, Any]] = field(default_factory=list)
     targets: dict[str, Target] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The document that is kept and printed."""
@@ -60,13 +61,23 @@ def spread(values: Sequence[float]) -> dict[str, float | int]:
     return {"median": round(middle, 3), "low": round(low, 3), "high": round(high, 3), "repeats": len(values)}
 
 
-def run(name: str, measure: Callable[[Report], None], arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, measure, print and keep. Returns the exit status: 0 unless a target is missed."""
+def run(
+    name: str,
+    measure: Callable[[Report], None],
+    arguments: Sequence[str] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> int:
+    """Parse the command line, measure, print and keep. Returns the exit status: 0 unless a target is missed.
+
+    options: further ones of this benchmark by name, with what argparse is told of them.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     parser.add_argument("--quick", action="store_true", help="fewer repeats, under ten minutes on two cores")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    for option, told in (options or {}).items():
+        parser.add_argument(f"--{option}", **told)
     chosen = parser.parse_args(arguments)
-    report = Report(name, chosen.quick)
+    report = Report(name, chosen.quick, options=vars(chosen))
     measure(report)
     document = report.as_json()
     RESULTS.mkdir(exist_ok=True)
