@@ -328,6 +328,11 @@ LOGGING = {
     "loggers": {"httpx2": {"level": "WARNING"}},  # a line for each request to a model is the transcript's business
 }
 
+# Of everybody without limits of his own; 0: no limit.
+QUOTA_CAMPAIGNS = integer("QUOTA_CAMPAIGNS", 0, 0, 100_000)
+QUOTA_DEVICE_HOURS = integer("QUOTA_DEVICE_HOURS", 0, 0, 100_000_000)
+QUOTA_USD = integer("QUOTA_USD", 0, 0, 1_000_000_000)
+
 # The search
 EVALUATOR_LEVEL = text("EVALUATOR_LEVEL", "L3")
 AGENT_SLOTS = integer("AGENT_SLOTS", 4, 1, 512)

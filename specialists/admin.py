@@ -18,6 +18,7 @@ from django.utils.html import format_html
 from specialists import decide_admin, launch
 from specialists.forms import LaunchForm
 from specialists.models import Session
+from specialists.quota_admin import QuotaAdmin
 from specialists.read_only_admin import ReadOnlyAdmin
 from specialists.roster_admin import RosterAdmin
 from specialists.study_admin import StudyAdmin
@@ -26,7 +27,7 @@ from trials.models import Campaign
 from trials.services.campaigns import WrongState
 from trials.standing import waiting_for
 
-__all__ = ["RosterAdmin", "StudyAdmin"]
+__all__ = ["QuotaAdmin", "RosterAdmin", "StudyAdmin"]
 
 
 def _steer(verb: Callable[..., Campaign], done: str, request: HttpRequest, campaigns: QuerySet[Campaign]) -> None:

@@ -84,7 +84,7 @@ class LaunchForm(forms.Form):
             try:
                 validate(self.chosen(), self._user)
             except LaunchError as error:
-                self.add_error(error.field, error.message)
+                self.add_error(error.field if error.field in self.fields else None, error.message)
         return cleaned
 
     def launch(self, user: User) -> Campaign | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 
 from evaluators.contract import Environment, EnvironmentSpec
 from evaluators.registry import ENVIRONMENTS
-from specialists import checkpoints, dispatch, sessions
+from specialists import checkpoints, dispatch, quotas, sessions
 from specialists.proposers.catalog import applies
 from specialists.proposers.command.config import NotConfigured
 from specialists.proposers.command.proposer import configured
@@ -107,7 +107,15 @@ def validate(chosen: LaunchSettings, user: User | None = None) -> tuple[Environm
     if chosen.proposer == ProposerName.COMMAND:
         _has_agent(chosen)
     agent_plan(chosen, roster)
+    _within_quota(quotas.check, user)
     return environment, roster, start
+
+
+def _within_quota(ask: Callable[[User | None], None], user: User | None) -> None:
+    try:
+        ask(user)
+    except quotas.QuotaReached as error:
+        raise LaunchError("quota", str(error)) from error
 
 
 def _checkpoints(chosen: LaunchSettings) -> dict[str, Any]:
@@ -231,6 +239,7 @@ def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = N
         checkpoints=_checkpoints(chosen),
     )
     with transaction.atomic():
+        _within_quota(quotas.take, user)
         campaign = campaigns.create_campaign(plan, actor=actor, user=user)
         start = submissions.Submission(
             role=BASELINE_ROLE,
@@ -252,7 +261,9 @@ def pause(campaign: Campaign, *, actor: str) -> Campaign:
 
 
 def resume(campaign: Campaign, *, actor: str) -> Campaign:
-    """Go on after a pause."""
+    """Go on after a pause. Raises WrongState, also while the launcher has used his hours or dollars."""
+    if why := quotas.of_launcher(campaign):
+        raise campaigns.WrongState(f"{campaign.slug} cannot go on, {why}: expected an admin to raise it")
     sessions.forgive(campaign)
     resumed = campaigns.change_state(campaign.pk, CampaignState.RUNNING, actor=actor, reason="")
     dispatch.advance(resumed.pk)

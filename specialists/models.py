@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.conf import settings
 from django.db import models
 
+from specialists.quota_models import Quota as Quota  # noqa: PLC0414 - a model of this app
 from specialists.rosters import Role, Roster
 from specialists.study_models import Study as Study  # noqa: PLC0414 - a model of this app
 from specialists.study_models import StudyCampaign as StudyCampaign  # noqa: PLC0414

@@ -15,7 +15,7 @@ from evaluators import services as evaluators
 from evaluators.preflight import refusal
 from evaluators.registry import profile_of
 from evaluators.sizing import projected_size
-from specialists import checkpoints, dispatch, loop, sessions
+from specialists import checkpoints, dispatch, loop, quotas, sessions
 from specialists.budgets import Budget
 from specialists.lease import Lease, LeaseLost
 from specialists.library import TrialLibrary, source_reader
@@ -333,6 +333,7 @@ def _go_on(campaign: Campaign) -> None:
 
 
 def _step_by_tick(campaign: Campaign) -> None:
+    quotas.hold(campaign)
     send = dispatch.evaluation(campaign)
     for evaluation_id in leases.take_unsent(campaign.pk, timedelta(seconds=settings.LOST_MESSAGE_SECONDS)):
         send(evaluation_id)

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import Count, Min, Q, Sum
 from django.utils import timezone
 
+from specialists import quotas
 from specialists.models import Session
 from specialists.operations import waits
 from specialists.operations.ticking import LATE_SECONDS, tick_age
 from specialists.vocab import REPEATABLE, SessionState
-from trials.access import Viewer, visible_campaigns
+from trials.access import Viewer, sees_every_campaign, visible_campaigns
 from trials.models import Campaign, Evaluation
 from trials.vocab import EvaluationState
 from trials.worker_models import Worker
@@ -74,12 +76,21 @@ def context(user: Viewer) -> dict[str, Any]:
         "tick_age": age,
         "ticks": age is not None and age <= LATE_SECONDS,
         "seq": seq_of(user),
+        "people": _people(user),
     }
 
 
 def seq_of(user: Viewer) -> int:
     """Grows whenever a live campaign that ``user`` sees has an event. Raises PermissionDenied."""
     return int(visible_campaigns(user).live().aggregate(sum=Sum("last_seq"))["sum"] or 0)
+
+
+def _people(user: Viewer) -> list[tuple[User, quotas.Used, quotas.Limits]]:
+    """Who uses what: everybody for those who see every campaign, oneself for others."""
+    among = quotas.counted_people() if sees_every_campaign(user) else User.objects.filter(username=user.get_username())
+    people = list(among.select_related("quota").order_by("username")[:MOST_ROWS])
+    used = quotas.used_by([one.pk for one in people])
+    return [(one, used[one.pk], quotas.limits_of(one)) for one in people]
 
 
 def _holders(workers: list[Worker], seen: Any) -> Iterator[Holder]:

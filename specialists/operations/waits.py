@@ -18,6 +18,7 @@ from evaluators import devices, fit
 from specialists import loop, services
 from specialists.models import Account, Session
 from specialists.operations.ticking import LATE_SECONDS, tick_age
+from specialists.quotas import PAUSED_BY
 from specialists.vocab import REPEATABLE, SessionState
 from trials.models import Approval, Campaign, Confirmation, Evaluation, Event
 from trials.querysets import CampaignQuerySet
@@ -203,15 +204,7 @@ def _at_work(campaign: Campaign, facts: Facts) -> bool:
 def _of(campaign: Campaign, facts: Facts) -> Iterator[Wait]:
     wait = Waiter(campaign)
     if campaign.state == CampaignState.PAUSED:
-        by_person = campaign.state_reason.startswith("paused by ")
-        act = "resume it" if by_person else "look into the reason, then resume it"
-        yield wait(
-            "paused" if by_person else "breaker",
-            campaign.state_reason or "paused",
-            act,
-            facts.moved.get(campaign.pk),
-            hangs=True,
-        )
+        yield _paused(campaign, facts)
     for asked in facts.asked[campaign.pk]:
         many = f"{asked.count} keeps" if asked.count > 1 else "a keep"
         told = f"a person has to approve {many if asked.state == 'keep' else f'more {asked.state}'}"
@@ -240,6 +233,16 @@ class Waiter:
         self, kind: str, told: str, act: str = "", since: datetime | None = None, count: int = 1, *, hangs: bool = False
     ) -> Wait:
         return Wait(*self.of, kind, told, act, since, count, hangs)
+
+
+def _paused(campaign: Campaign, facts: Facts) -> Wait:
+    wait, why, since = Waiter(campaign), campaign.state_reason or "paused", facts.moved.get(campaign.pk)
+    if why.startswith("paused by "):
+        return wait("paused", why, "resume it", since, hangs=True)
+    if why.startswith(PAUSED_BY):
+        act = "raise the quota in the admin or with manage.py quota, then resume it"
+        return wait("quota", why, act, since, hangs=True)
+    return wait("breaker", why, "look into the reason, then resume it", since, hangs=True)
 
 
 def _order(campaign: Campaign, order: Group, facts: Facts) -> Iterator[Wait]:

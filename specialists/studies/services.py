@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
-from specialists import dispatch, launch
+from specialists import dispatch, launch, quotas
 from specialists.launch import LaunchError
 from specialists.models import Study, StudyCampaign
 from specialists.studies.plan import (
@@ -155,7 +155,7 @@ def _step(study_id: int) -> bool:
         if not running:
             _finish(study, found)
         return False
-    if running >= study.parallel:
+    if running >= study.parallel or (isinstance(study.created_by, User) and quotas.full(study.created_by)):
         return False
     try:
         with transaction.atomic():
