@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 
-from specialists import launch, quotas, tasks
+from specialists import launch, quotas, services
 from specialists.forms import LaunchForm
 from specialists.launch import LaunchError, LaunchSettings
 from specialists.models import Account
@@ -120,13 +120,14 @@ def test_two_launches_at_once_do_not_both_fit(anna: User) -> None:
 def test_who_has_used_it_up_is_paused_and_goes_on_when_it_is_raised(anna: User, what: str) -> None:
     campaign, other = owned(anna, spec=FOUR), owned(User.objects.create_user("bert"))
     Account.objects.create(campaign=campaign, role="", cost="3.5")
-    used = {"device_hours": hours(campaign), "usd": 3.5}[what]
+    Campaign.objects.filter(pk=campaign.pk).update(repeat_seconds=3600.0)  # on four devices
+    used = {"device_hours": 4.0, "usd": 3.5}[what]
     quotas.change(anna, replace(Limits(), **{what: used * 2}))
-    tasks.tick()
+    services.tick()
     campaign.refresh_from_db()
     assert campaign.state == "running"
     quotas.change(anna, replace(Limits(), **{what: used / 2}))
-    tasks.tick()
+    services.tick()
     campaign.refresh_from_db()
     other.refresh_from_db()
     assert (campaign.state, other.state) == ("paused", "running")
