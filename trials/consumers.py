@@ -1,7 +1,8 @@
 """Live pages: one socket per campaign page. The database answers "what came after N"; the group only pushes early.
 
 Group messages are moved at once into a short queue of the socket's own and written by a task of its own, so that a slow
-tab neither holds up the channel layer nor grows memory: a full queue is emptied and the tab is told of a gap.
+tab neither holds up the channel layer nor grows memory: a full queue is emptied and the tab is told of a gap. In busy
+seconds messages are put together into frames, a few a second, which spares both ends.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections import deque
 from typing import Any, ClassVar
 
@@ -26,18 +28,24 @@ from trials.models import Event
 logger = logging.getLogger(__name__)
 QUEUE_LENGTH = 256
 PAGE = 200
+ALONE = 40
+"""So many messages in a second are sent one by one; more are put together."""
+FRAME_SECONDS = 0.25
 GAP: dict[str, Any] = {"type": "gap"}
 
 
 class CampaignConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types
     """Client: ``{"type": "catch_up", "after": N}``. Server: events (``trials.live.event_message``), progress, gap, and
-    after each page of a catch-up ``{"type": "head", "campaign": counters, "more": bool}``."""
+    after each page of a catch-up ``{"type": "head", "campaign": counters, "more": bool}``; in busy times several of
+    them in order as ``{"type": "frame", "messages": [...]}``."""
 
     groups: ClassVar[list[str]] = []
 
     async def connect(self) -> None:
         self.slug: str = self.scope["url_route"]["kwargs"]["slug"]
         self.waiting: deque[dict[str, Any]] = deque()
+        self.arrived: deque[float] = deque(maxlen=ALONE)
+        self.framed_at = 0.0
         self.after: int | None = None
         self.wake = asyncio.Event()
         self.writer: asyncio.Task[None] | None = None
@@ -72,6 +80,7 @@ class CampaignConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channel
 
     async def campaign_message(self, event: dict[str, Any]) -> None:
         """A push from the group: queued, never awaited on the socket."""
+        self.arrived.append(time.monotonic())
         if len(self.waiting) >= QUEUE_LENGTH:
             self.waiting.clear()
             self.waiting.append(GAP)
@@ -85,12 +94,8 @@ class CampaignConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channel
             while True:
                 await self.wake.wait()
                 self.wake.clear()
-                while self.waiting:
-                    message = self.waiting.popleft()
-                    if message == RECHECK:
-                        await self._campaign_after(None)
-                    else:
-                        await self._send(message)
+                if self.waiting:
+                    await self._push()
                 if self.after is not None:
                     after, self.after = self.after, None
                     for message in await self._campaign_after(after):
@@ -102,6 +107,29 @@ class CampaignConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channel
         except Exception:
             logger.exception("live socket of campaign %s ended", self.slug)
             await self.close(code=1011)
+
+    def _busy(self) -> bool:
+        """Whether more came within the last second than is sent one by one."""
+        return len(self.arrived) == ALONE and time.monotonic() - self.arrived[0] < 1.0
+
+    async def _push(self) -> None:
+        """What waits, in order: one by one, or in busy times as one frame, a while after the one before.
+
+        Raises PermissionDenied and Http404 where the user may not look any more.
+        """
+        busy = self._busy()
+        if busy:
+            await asyncio.sleep(max(0.0, self.framed_at + FRAME_SECONDS - time.monotonic()))
+        messages = list(self.waiting)
+        self.waiting.clear()
+        if RECHECK in messages:
+            await self._campaign_after(None)
+            messages = [message for message in messages if message != RECHECK]
+        if busy and len(messages) > 1:
+            messages = [{"type": "frame", "messages": messages}]
+        self.framed_at = time.monotonic()
+        for message in messages:
+            await self._send(message)
 
     async def _send(self, message: dict[str, Any]) -> None:
         await self.send(text_data=json.dumps(message, separators=(",", ":")))
@@ -117,7 +145,8 @@ class CampaignConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channel
         campaign = access_campaign(user, self.slug)
         if after is None:
             return []
-        events = list(Event.objects.after(campaign.pk, after)[:PAGE])
+        missed = after < campaign.last_seq
+        events = list(Event.objects.after(campaign.pk, after)[:PAGE]) if missed else []
         more = bool(events) and events[-1].seq < campaign.last_seq
         messages = [event_message(event, event.trial) for event in events]
         return [*messages, {"type": "head", "campaign": campaign_head(campaign), "more": more}]

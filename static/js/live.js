@@ -44,6 +44,10 @@ export class Live {
   }
 
   take(message) {
+    if (message.type === "frame") {
+      message.messages.forEach((each) => this.take(each));
+      return;
+    }
     const { state, changed, ask } = this.reduce(this.state, message);
     const applied = state !== this.state;
     this.state = state;

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import pytest
 from django.conf import settings
@@ -64,9 +65,17 @@ def ask(link: ClientConnection, after: int) -> None:
     link.send(json.dumps({"type": "catch_up", "after": after}))
 
 
+LEFT: WeakKeyDictionary[ClientConnection, list[dict[str, Any]]] = WeakKeyDictionary()
+"""Messages of a frame that a test has not taken yet."""
+
+
 def take(link: ClientConnection) -> dict[str, Any]:
-    message: dict[str, Any] = json.loads(link.recv(SECONDS))
-    return message
+    """The next message, alone or out of a frame."""
+    left = LEFT.setdefault(link, [])
+    if not left:
+        message: dict[str, Any] = json.loads(link.recv(SECONDS))
+        left += message["messages"] if message["type"] == "frame" else [message]
+    return left.pop(0)
 
 
 def until_head(link: ClientConnection) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -206,10 +215,26 @@ def test_a_slow_tab_is_told_of_a_gap_and_holds_up_nobody(site_url: str, campaign
     assert any(message["type"] == "event" for message in messages)
 
 
+def test_a_burst_comes_in_few_frames_and_nothing_of_it_is_lost(site_url: str, campaign: Campaign, cookie: str) -> None:
+    many = consumers.QUEUE_LENGTH - 20
+    with joined(site_url, campaign.slug, cookie=cookie) as link:
+        ask(link, campaign.last_seq)
+        until_head(link)
+        for number in range(many):
+            live.push(live.group_name(campaign.slug), {"type": "event", "seq": number})
+        frames, found = 0, []
+        while len(found) < many:
+            message = json.loads(link.recv(SECONDS))
+            frames += message["type"] == "frame"
+            found += [each["seq"] for each in message.get("messages", [message])]
+    assert found == list(range(many)) and frames >= 1
+
+
 def test_the_queue_of_a_socket_is_bounded() -> None:
     async def fill() -> list[str]:
         consumer = consumers.CampaignConsumer()
         consumer.waiting, consumer.wake = consumers.deque(), asyncio.Event()
+        consumer.arrived = consumers.deque(maxlen=consumers.ALONE)
         lengths = []
         for number in range(consumers.QUEUE_LENGTH * 3):
             await consumer.campaign_message({"message": {"type": "event", "seq": number}})
