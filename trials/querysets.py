@@ -183,8 +183,8 @@ class TrialQuerySet(models.QuerySet[Any]):
         return rows.defer("proposal", "excerpt", "surface")
 
     def for_table(self, names: Collection[str]) -> Self:
-        """What the explorer's table and files show: the named columns alone, of the parent its number."""
-        return self.select_related("parent").prefetch_related("confirmations").only(*names, "parent__number")
+        """What the explorer's table and files show: the named columns alone, of the parent ``parent_number``."""
+        return self.annotate(parent_number=models.F("parent__number")).only(*names)
 
 
 class EvaluationQuerySet(models.QuerySet[Any]):

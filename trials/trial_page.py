@@ -13,7 +13,7 @@ from trials.confirm import MOST_PAIRS
 from trials.formatting import score, visible, words
 from trials.live import campaign_head, trial_row
 from trials.models import Confirmation, Evaluation, Event, Measurement, Trial
-from trials.services.blobs import get_blob, get_text
+from trials.services.blobs import get_blobs, get_text
 from trials.services.confirmations import seeds_of
 from trials.standing import told
 from trials.vocab import OPEN_TRIAL_STATES, VALID, EvaluationState, Label
@@ -170,18 +170,19 @@ def diff_of(trial: Trial) -> list[diffview.FileDiff]:
     """The trial's source beside its parent's; only files that differ are read. Empty without both."""
     if trial.parent is None or trial.source_id is None or trial.parent.source_id is None:
         return []
-    before, after = manifest(trial.parent.source_id), manifest(trial.source_id)
+    return diff_between(trial.parent.source_id, trial.source_id)
+
+
+def diff_between(one: str, other: str) -> list[diffview.FileDiff]:
+    """Files that differ between two source trees (hashes), in two queries."""
+    trees = get_blobs([one, other])
+    before, after = (json.loads(trees[sha256])["files"] for sha256 in (one, other))
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    stored = get_blobs(files[name] for files in (before, after) for name in names if name in files)
     return diffview.diff_files(
-        {name: get_blob(before[name]) for name in names if name in before},
-        {name: get_blob(after[name]) for name in names if name in after},
+        {name: stored[before[name]] for name in names if name in before},
+        {name: stored[after[name]] for name in names if name in after},
     )
-
-
-def manifest(sha256: str) -> dict[str, str]:
-    """Files of a source tree: name -> hash."""
-    files: dict[str, str] = json.loads(get_blob(sha256))["files"]
-    return files
 
 
 def cut_middle(text: str, limit: int) -> dict[str, Any]:

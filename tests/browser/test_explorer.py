@@ -63,7 +63,16 @@ def test_strangers_text_is_inert_in_the_explorer(page: Page, filled: Campaign, c
 @pytest.mark.parametrize("width", [390, 1440])
 def test_no_page_of_the_explorer_scrolls_sideways(page: Page, filled: Campaign, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
-    for name in ("trials/", "frontier/", "failures/", "throughput/", "roles/", "compare/"):
+    for name in (
+        "trials/",
+        "lineage/",
+        "frontier/",
+        "failures/",
+        "throughput/",
+        "roles/",
+        "compare/",
+        "../../webhooks/",
+    ):
         page.goto(filled.get_absolute_url() + name)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
 

@@ -87,8 +87,15 @@ def _number(row: Row, trial: Trial) -> str:
     return _link(row, trial.number)
 
 
+def parent_number(trial: Trial) -> int | None:
+    """As ``TrialQuerySet.for_table`` has read it."""
+    number: int | None = trial.parent_number  # type: ignore[attr-defined]
+    return number
+
+
 def _parent(row: Row, trial: Trial) -> str:
-    return formatting.NOTHING if trial.parent is None else _link(row, trial.parent.number)
+    number = parent_number(trial)
+    return formatting.NOTHING if number is None else _link(row, number)
 
 
 @lru_cache(maxsize=128)
@@ -151,7 +158,7 @@ _ALL = (
     _column("expected_delta", "Expected", "", "num c-delta", partial(_delta, "expected_delta"), default=False),
     _column("artifact_bytes", "Artifact", "bytes", "num c-bytes", _figure(formatting.whole, "artifact_bytes")),
     _column("parent", "Parent", "", "num c-parent", _parent,
-            value=lambda trial: None if trial.parent is None else trial.parent.number),
+            value=parent_number),
     _column("depth", "Depth", "", "num c-parent", _figure(formatting.whole, "depth"), default=False),
     _column("queue_seconds", "Queue", "s", "num c-seconds c-queue", _seconds("queue_seconds"), default=False),
     _column("run_seconds", "Run", "s", "num c-seconds c-run", _seconds("run_seconds")),

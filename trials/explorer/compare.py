@@ -15,7 +15,6 @@ from trials import diffview, formatting, trial_page
 from trials.access import access_campaign
 from trials.explorer.figures import find
 from trials.models import Campaign, Measurement, Trial
-from trials.services.blobs import get_blob
 from trials.standing import why
 from trials.vocab import Purpose
 
@@ -115,12 +114,7 @@ def diff_between(one: Trial, other: Trial) -> list[diffview.FileDiff] | None:
     """Files that differ; None where a source is not on record."""
     if one.source_id is None or other.source_id is None:
         return None
-    before, after = trial_page.manifest(one.source_id), trial_page.manifest(other.source_id)
-    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    return diffview.diff_files(
-        {name: get_blob(before[name]) for name in names if name in before},
-        {name: get_blob(after[name]) for name in names if name in after},
-    )
+    return trial_page.diff_between(one.source_id, other.source_id)
 
 
 def asked_numbers(given: Sequence[str], campaign: Campaign) -> list[int]:

@@ -53,42 +53,38 @@ def frontier(found: Plane, axis: str, last: float, direction: str, noise: float 
     """All trials (as points, or as a density with the telling ones), best so far, and the noise around it."""
     where = {step.number: step.hours for step in found.steps}
     stairs = _stairs(found.steps, axis, last)
-    traces: list[Any] = []
+    traces: list[Figure] = []  # plain dictionaries: Plotly's own classes would check every point
     if noise is not None and stairs:
         traces += _band(stairs, noise)
-    traces.append(
-        go.Scatter(
-            x=[x for x, _ in stairs], y=[y for _, y in stairs], mode="lines", name="best so far", hoverinfo="skip",
-            line={"color": "var(--accent)", "width": 2, "shape": "hv"},
-        )
-    )  # fmt: skip
+    traces.append({
+        "type": "scatter", "x": [x for x, _ in stairs], "y": [y for _, y in stairs], "mode": "lines",
+        "name": "best so far", "hoverinfo": "skip", "line": {"color": "var(--accent)", "width": 2, "shape": "hv"},
+    })  # fmt: skip
     for label in SYMBOLS:
         rows = [point for point in found.points if point.standing == label]
         if rows:
             large = label == Label.KEEP and len(rows) < MANY
-            traces.append(
-                go.Scatter(
-                    x=[row.number if axis == "trial" else round(where.get(row.number, row.hours), 4) for row in rows],
-                    y=[row.score for row in rows],
-                    customdata=[_told(row) for row in rows],
-                    mode="markers", cliponaxis=False, hovertemplate=HOVER,
-                    name=keep_name if label == Label.KEEP else words(label),
-                    marker={"color": colour(label), "symbol": SYMBOLS[label], "size": 9 if large else 7,
-                            "line": {"width": 1.5 if label == Label.DISCARD else 0}},
-                )
-            )  # fmt: skip
+            traces.append({
+                "type": "scatter",
+                "x": [row.number if axis == "trial" else round(where.get(row.number, row.hours), 4) for row in rows],
+                "y": [row.score for row in rows],
+                "customdata": [_told(row) for row in rows],
+                "mode": "markers", "cliponaxis": False, "hovertemplate": HOVER,
+                "name": keep_name if label == Label.KEEP else words(label),
+                "marker": {"color": colour(label), "symbol": SYMBOLS[label], "size": 9 if large else 7,
+                           "line": {"width": 1.5 if label == Label.DISCARD else 0}},
+            })  # fmt: skip
     low, high, outside = _range(found, direction)
     note = f"{whole(outside)} worse outside: double-click shows all points" if outside else ""
     figure = figure_of(
-        traces,
+        [],
         xaxis={"title": {"text": AXES[axis], "font": SMALL}, "rangemode": "tozero"}
         | (whole_ticks(last) if axis == "trial" else {}),
         yaxis={"tickformat": ".5~g"} | ({} if low is None else {"range": [low, high]}),
         annotations=[corner(note)] if note else [],
         hovermode="closest",
     )
-    if found.density is not None:
-        figure["data"] = [_heat(found.density, axis), *figure["data"]]
+    figure["data"] = traces if found.density is None else [_heat(found.density, axis), *traces]
     return figure
 
 
@@ -119,16 +115,14 @@ def _heat(found: Density, axis: str) -> Figure:
     }  # fmt: skip
 
 
-def _band(stairs: Sequence[tuple[float, float]], noise: float) -> list[Any]:
+def _band(stairs: Sequence[tuple[float, float]], noise: float) -> list[Figure]:
     """One standard deviation of a single score to both sides of the best."""
     line = {"width": 0, "shape": "hv"}
-    plain: dict[str, Any] = {"x": [x for x, _ in stairs], "mode": "lines", "hoverinfo": "skip"}
+    plain = {"type": "scatter", "x": [x for x, _ in stairs], "mode": "lines", "hoverinfo": "skip", "line": line}
     return [
-        go.Scatter(y=[y - noise for _, y in stairs], line=line, showlegend=False, **plain),
-        go.Scatter(
-            y=[y + noise for _, y in stairs], line=line, fill="tonexty", fillcolor="var(--band)",
-            name="± 1 sd of one score", **plain,
-        ),
+        plain | {"y": [y - noise for _, y in stairs], "showlegend": False},
+        plain | {"y": [y + noise for _, y in stairs], "fill": "tonexty", "fillcolor": "var(--band)",
+                 "name": "± 1 sd of one score"},
     ]  # fmt: skip
 
 

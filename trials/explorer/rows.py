@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, prefetch_related_objects
 
 from trials.explorer.ask import BY_GAIN, BY_SCORE, Ask
 from trials.models import Campaign, Trial
 from trials.querysets import GAINED, RANKED, TrialQuerySet
-from trials.vocab import Direction
+from trials.vocab import Direction, Label
 
 PAGE = 50
 COLUMNS = (
@@ -71,7 +71,7 @@ def _from_place(rows: TrialQuerySet, campaign: Campaign, ask: Ask) -> TrialQuery
 
 def page(campaign: Campaign, ask: Ask, size: int = PAGE) -> tuple[list[Any], tuple[float | None, int] | None]:
     """At most ``size`` trials and the place where the next page begins, None when this is the last."""
-    found = list(asked(campaign, ask).for_table(COLUMNS)[: size + 1])
+    found = _read(asked(campaign, ask).for_table(COLUMNS)[: size + 1])
     shown = found[:size]
     if len(found) <= size:
         return shown, None
@@ -83,4 +83,12 @@ def page(campaign: Campaign, ask: Ask, size: int = PAGE) -> tuple[list[Any], tup
 def among(campaign: Campaign, ask: Ask, numbers: Sequence[int]) -> list[Any]:
     """Those of the numbered trials that are asked for, wherever in the order they stand."""
     rows = asked(campaign, replace(ask, after=None)).filter(number__in=numbers)
-    return list(rows.for_table(COLUMNS)) if numbers else []
+    return _read(rows.for_table(COLUMNS)) if numbers else []
+
+
+def _read(rows: TrialQuerySet) -> list[Any]:
+    """The rows, with what was decided and asked of those that wait for it: few, and of most pages none."""
+    found = list(rows)
+    waiting = [trial for trial in found if trial.label == Label.PROVISIONAL]
+    prefetch_related_objects(waiting, "confirmations", "approvals")
+    return found

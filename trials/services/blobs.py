@@ -41,10 +41,24 @@ def compressed(data: bytes) -> bytes:
 
 def get_blob(sha256: str) -> bytes:
     """Raw bytes, verified on read. Raises Blob.DoesNotExist and CorruptBlob."""
-    data = zlib.decompress(bytes(Blob.objects.only("data").get(pk=sha256).data))
+    return _unpacked(sha256, Blob.objects.only("data").get(pk=sha256).data)
+
+
+def _unpacked(sha256: str, stored: bytes | memoryview[int]) -> bytes:
+    data = zlib.decompress(bytes(stored))
     if sha256_bytes(data) != sha256:
         raise CorruptBlob(f"blob {sha256} holds other bytes")
     return data
+
+
+def get_blobs(hashes: Iterable[str]) -> dict[str, bytes]:
+    """Several in one query, by hash, each verified. Raises Blob.DoesNotExist and CorruptBlob."""
+    wanted = set(hashes)
+    rows = dict(Blob.objects.filter(pk__in=wanted).values_list("sha256", "data"))
+    missing = sorted(wanted - rows.keys())
+    if missing:
+        raise Blob.DoesNotExist(f"blob {missing[0]}")
+    return {sha256: _unpacked(sha256, data) for sha256, data in rows.items()}
 
 
 def get_text(sha256: str | None) -> str:
@@ -70,4 +84,5 @@ def put_tree(files: Mapping[str, bytes]) -> str:
 def get_tree(sha256: str) -> dict[str, bytes]:
     """File name -> bytes of a stored source tree, every file verified."""
     manifest: dict[str, str] = json.loads(get_blob(sha256))["files"]
-    return {name: get_blob(file_hash) for name, file_hash in manifest.items()}
+    stored = get_blobs(manifest.values())
+    return {name: stored[file_hash] for name, file_hash in manifest.items()}
