@@ -1,0 +1,134 @@
+"""What every page of a campaign costs the server, and how many bytes it has, in searches of a thousand to a million.
+
+One made-up search grows in a database of its own. Each page is asked through all of the site's middleware by somebody
+who is logged in; counted are CPU milliseconds of this process and of its database process, median of the repeats, and
+the bytes of the answer before compression.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.lineage import backend, database_cpu, grow, made_up  # sets Django up, which the others need
+from benchmarks.report import Report, Target, at_most, run
+
+# isort: split
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client
+
+from autoresearch_site.bootstrap import migrate_embedded
+from autoresearch_site.local import ensure_servers
+from trials.consumers import CampaignConsumer
+from trials.explorer.pages import PLOTS
+from trials.models import Campaign, Trial
+
+SIZES = (1_000, 100_000, 1_000_000)
+QUICK_SIZES = (1_000, 20_000)
+REPEATS, WARM = 15, 3
+RATIO = 1.5
+TRIALS_MS, TRIALS_BYTES, PLOT_BYTES, POLL_MS = 15.0, 150_000, 100_000, 5.0
+
+
+def addresses(campaign: Campaign) -> dict[str, str]:
+    """Name and address of every page, piece and plot of this campaign."""
+    base, best = campaign.get_absolute_url(), campaign.best_trial
+    assert best is not None
+    parent = Trial.objects.get(pk=best.pk).parent
+    middle = campaign.last_number // 2
+    found = {
+        "campaigns": "/",
+        "overview": base,
+        "head": f"{base}head.json",
+        "trials": f"{base}trials/",
+        "trials, best first": f"{base}trials/?sort=best",
+        "trials, deep": f"{base}trials/?after={middle}",
+        "trials, by words": f"{base}trials/?q=momentum+buffers&standing=discard",
+        "trials, one row": f"{base}trials/rows/?number={middle}",
+        "lineage": f"{base}lineage/",
+        "lineage, children": f"{base}lineage/{0 if parent is None else parent.number}/children/?standing=discard",
+        "lineage, edge": f"{base}lineage/{best.number}/edge/",
+        "trial": f"{base}trials/{best.number}/",
+        "audit": f"{base}audit/",
+    }
+    found |= {name: f"{base}{name}/" for name in ("frontier", "failures", "roles", "throughput", "compare", "report")}
+    charts = {f"chart {name}": f"{base}charts/{name}.json" for name in ("frontier", "labels", "roles", "throughput")}
+    return found | charts | {f"plot {name}": f"{base}plots/{name}.json" for name in PLOTS}
+
+
+def cost(act: Callable[[], Any], pid: int) -> float:
+    """Median CPU milliseconds of this process and its database process."""
+    spent = []
+    for turn in range(WARM + REPEATS):
+        own, its = time.process_time(), database_cpu(pid)
+        act()
+        if turn >= WARM:
+            spent.append(1000 * (time.process_time() - own) + database_cpu(pid) - its)
+    return statistics.median(spent)
+
+
+def measured(campaign: Campaign, client: Client) -> dict[str, tuple[float, int]]:
+    """CPU milliseconds and bytes by name."""
+    pid, found = backend(), {}
+    for name, address in addresses(campaign).items():
+        answer = client.get(address)
+        if answer.status_code != 200:
+            raise RuntimeError(f"{address} answers {answer.status_code}")
+        found[name] = (cost(lambda address=address: client.get(address), pid), len(answer.content))  # type: ignore[misc]
+    found["empty poll"] = (cost(poll(campaign, client), pid), 0)
+    return found
+
+
+def poll(campaign: Campaign, client: Client) -> Callable[[], None]:
+    """What a socket asks after a reconnect at which nothing was missed."""
+    consumer = CampaignConsumer()
+    consumer.slug = campaign.slug
+    consumer.scope = {"user": User.objects.get(pk=client.session["_auth_user_id"])}
+    read = vars(CampaignConsumer)["_campaign_after"].func  # the work without the change of threads
+
+    def ask() -> None:
+        [head] = read(consumer, campaign.last_seq)
+        assert head["type"] == "head"
+
+    return ask
+
+
+def measure(report: Report) -> None:
+    """Grow, measure, grow again."""
+    ensure_servers()
+    migrate_embedded()
+    call_command("collectstatic", interactive=False, verbosity=0)
+    client = Client(headers={"host": "127.0.0.1"})
+    client.force_login(User.objects.create_user("reader"))
+    sizes = QUICK_SIZES if report.quick else SIZES
+    campaign, plan = made_up(sizes[-1])
+    found: dict[int, Mapping[str, tuple[float, int]]] = {}
+    for size in sizes:
+        campaign, _, took = grow(campaign, plan, size)
+        found[size] = measured(campaign, client)
+        sys.stderr.write(f"explorer: {size} trials measured, loaded in {took:.0f} s\n")
+    first, last = found[sizes[0]], found[sizes[-1]]
+    for name, (ms, size_bytes) in last.items():
+        row: dict[str, Any] = {"page": name}
+        for size in sizes:
+            row[f"{size}_cpu_ms"], row[f"{size}_bytes"] = round(found[size][name][0], 2), found[size][name][1]
+        report.rows.append(row | {"ratio": round(ms / first[name][0], 2)})
+        report.targets[f"{name}: last_over_first"] = _full(report, at_most(round(ms / first[name][0], 3), RATIO))
+        if name.startswith(("plot ", "chart ")):
+            report.targets[f"{name}: bytes"] = at_most(size_bytes, PLOT_BYTES)
+    report.targets["trials: cpu_ms"] = at_most(round(last["trials"][0], 2), TRIALS_MS)
+    report.targets["trials: bytes"] = at_most(last["trials"][1], TRIALS_BYTES)
+    report.targets["empty poll: cpu_ms"] = at_most(round(last["empty poll"][0], 2), POLL_MS)
+
+
+def _full(report: Report, target: Target) -> Target:
+    return replace(target, ok=None) if report.quick else target
+
+
+if __name__ == "__main__":
+    raise SystemExit(run("explorer", measure))
