@@ -126,10 +126,11 @@ def test_the_beat_goes_on_when_its_clock_is_set(step: timedelta, monkeypatch: py
     monkeypatch.setattr(app.loader, "now", lambda utc=False: datetime.now(UTC) + step, raising=False)
     monkeypatch.setattr(timezone, "now", lambda: datetime.now(UTC) + step)
     sent.clear()
-    for _ in range(6):
-        moment += 2.5
+    for _ in range(20):  # seconds; a look sends one message at most, so one of two that are due is a second late
+        moment += 1.0
         scheduler.tick()
-    assert sent == ["specialists.tick"] * 3
+    assert 3 <= sent.count("specialists.tick") <= 4
+    assert 1 <= sent.count("trials.notices") <= 2
 
 
 @pytest.mark.django_db(transaction=True)
