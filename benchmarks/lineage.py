@@ -37,7 +37,7 @@ from autoresearch_site.local import ensure_servers  # noqa: E402
 from evaluators.environments.parameter_golf.spec import SPEC  # noqa: E402
 from evaluators.preflight import read_recipe  # noqa: E402
 from specialists.rosters import PAPER_TEN  # noqa: E402
-from specialists.services import situation  # noqa: E402
+from specialists.situation import situation  # noqa: E402
 from trials.lineage import build_slice, tokens  # noqa: E402
 from trials.models import Campaign, Evaluation, Trial  # noqa: E402
 from trials.services import bulk, campaigns, leases, outcomes, submissions  # noqa: E402

@@ -23,97 +23,21 @@ from specialists.models import Session
 from specialists.proposals import BadProposal, Bench, NoProposal, Proposal, Request, SessionFailed, check
 from specialists.proposers.registry import get_proposer
 from specialists.rosters import Role, role_from_json
+from specialists.situation import situation
 from specialists.vocab import REPEATABLE, Fault, SessionState
 from specialists.workspace import encode, unified_diff
 from trials import clock
 from trials.commits import after_commit
 from trials.lineage import LineageSlice, build_slice, told_of_twin
 from trials.logcontext import about
-from trials.models import Campaign, Confirmation, Evaluation, Trial
+from trials.models import Campaign, Evaluation
 from trials.patience import until_answered
 from trials.repeated import similar
 from trials.services import approvals, campaigns, leases, repeats, submissions
 from trials.services.events import append_event
-from trials.standing import waiting_for
-from trials.vocab import CampaignState, EventKind, KeepRule, Purpose, TrialState
+from trials.vocab import CampaignState, EventKind, Purpose
 
 logger = logging.getLogger(__name__)
-
-
-def situation(campaign: Campaign) -> loop.Situation:
-    """What the loop needs to know of a locked campaign."""
-    open_trials = list(Trial.objects.of(campaign.pk).open().values_list("number", "role"))
-    running = list(Session.objects.filter(campaign=campaign, state=SessionState.RUNNING).values_list("role", flat=True))
-    confirming = list(Confirmation.objects.undecided(campaign.pk).values_list("trial__number", flat=True))
-    unsettled = [*(number for number, _ in open_trials), *confirming, *checkpoints.waiting_trials(campaign)]
-    first_open = min(unsettled, default=campaign.last_number + 1)
-    start = Trial.objects.of(campaign.pk).filter(number=0).first()
-    roles = [role["name"] for role in campaign.roles]
-    closed = sessions.closed_accounts(campaign) if campaign.agent else {}
-    searching = [number for number, _ in open_trials if number > 0]
-    next_number = campaign.last_number + 1
-    submitted = campaign.trial_count + len(searching) + len(running)
-    return loop.Situation(
-        state=CampaignState(campaign.state),
-        now=clock.now(),
-        created_at=campaign.created_at,
-        last_gain_at=checkpoints.last_gain(campaign),
-        max_trials=campaign.max_trials,
-        max_hours=campaign.max_hours,
-        no_improvement_hours=campaign.no_improvement_hours,
-        slots=campaign.slots,
-        seed=campaign.seed,
-        reproducible=campaign.reproducible,
-        roles=roles,
-        submitted=submitted,
-        next_number=next_number,
-        finished_through=first_open - 1,
-        has_baseline=campaign.best_score is not None,
-        baseline_failed=start is not None and start.state == TrialState.FINISHED and campaign.best_score is None,
-        open_sessions=len(running),
-        open_trials=len(open_trials),
-        sessions=_session_count(campaign),
-        busy_roles=frozenset(role for _, role in open_trials) | frozenset(running),
-        spent_roles=_spent_roles(campaign, roles, next_number) | closed.keys(),
-        exhausted=closed.get("", ""),
-        budgets_spent=bool(closed),
-        waiting=waiting_for(campaign),
-        used_up=checkpoints.used_up(campaign, submitted),
-        refused=checkpoints.refusal(campaign),
-        calibrated=campaign.keep_rule != KeepRule.VERIFIED or campaign.noise_sd is not None,
-        confirming=len(confirming),
-        repeats=Evaluation.objects.repeats_in_flight(campaign.pk).count(),
-        repeats_wanted=repeats.wanted(campaign) if campaign.state == CampaignState.RUNNING else 0,
-        measuring=Evaluation.objects.in_flight().filter(campaign=campaign).exclude(purpose=Purpose.REMEASURE).count(),
-    )
-
-
-def _session_count(campaign: Campaign) -> int:
-    """Sessions are numbered without gaps, so the newest one tells how many there are."""
-    newest = Session.objects.filter(campaign=campaign).order_by("-number").values_list("number", flat=True).first()
-    return 0 if newest is None else newest + 1
-
-
-def _last_sessions(campaign: Campaign, roles: list[str]) -> list[Session]:
-    """The newest session of every role, each found through the index: DISTINCT ON would read all of them."""
-    newest = [Session.objects.filter(campaign=campaign, role=role).order_by("-number")[:1] for role in roles]
-    return list(newest[0].union(*newest[1:], all=True)) if len(newest) > 1 else list(newest[0])
-
-
-def _spent_roles(campaign: Campaign, roles: list[str], next_number: int) -> frozenset[str]:
-    """Roles whose last session came to nothing on the evidence that a new session would see again."""
-    newest = max(filter(None, (campaign.last_recorded_at, campaign.last_keep_at)), default=None)
-    shown = max(0, next_number - campaign.slots)
-    return frozenset(
-        last.role
-        for last in _last_sessions(campaign, roles)
-        if (last.state == SessionState.NOTHING or (last.state == SessionState.FAILED and not last.fault))
-        and (
-            last.up_to is not None and last.up_to >= shown
-            if campaign.reproducible
-            else newest is None or last.started_at >= newest
-        )
-    )
 
 
 def advance(campaign_id: int) -> None:

@@ -11,6 +11,7 @@ from django.db import connections, models
 from django.db.models import Q, Sum
 
 from trials.people_models import Restriction
+from trials.statements import first
 from trials.vocab import (
     HELD_LABELS,
     LIVE_CAMPAIGN_STATES,
@@ -35,24 +36,6 @@ GAINED = Q(delta_vs_parent__isnull=False, label__in=[str(label) for label in sor
 #: Trials that count as progress: few of a long search.
 HELD = Q(standing__in=[str(label) for label in sorted(HELD_LABELS)])
 
-# From a trial towards the root: parent by parent while every row is wanted, then by skips as long as they do not jump
-# over the wanted rows at the root. A skip that was never written is walked around by parents.
-_CHAIN = """
-WITH RECURSIVE walk AS (
-    SELECT id, number, depth, parent_id, skip FROM trials_trial WHERE id = %(trial)s
-    UNION ALL
-    SELECT up.* FROM walk CROSS JOIN LATERAL (
-        (SELECT id, number, depth, parent_id, skip FROM trials_trial
-          WHERE walk.depth <= %(below)s AND campaign_id = %(campaign)s AND number = walk.skip
-            AND depth >= %(above)s AND depth < walk.depth)
-        UNION ALL
-        (SELECT id, number, depth, parent_id, skip FROM trials_trial WHERE id = walk.parent_id AND depth < walk.depth)
-        LIMIT 1
-    ) AS up
-)
-SELECT number FROM walk WHERE depth <= %(above)s OR depth >= %(below)s ORDER BY depth
-"""
-
 # Ancestors of depths low..high: skips as long as they do not jump over ``high``, then parent by parent.
 _ANCESTORS = """
 WITH RECURSIVE walk AS (
@@ -74,13 +57,6 @@ SELECT above.id, counted.many FROM unnest(%s::bigint[]) AS above(id) CROSS JOIN 
     SELECT count(*) AS many FROM (SELECT FROM trials_trial WHERE parent_id = above.id LIMIT %s) AS child
 ) AS counted
 """
-_CHILDREN = """
-SELECT above.id, child.number, child.label, child.role FROM unnest(%s::bigint[]) AS above(id) CROSS JOIN LATERAL (
-    SELECT number, label, role FROM trials_trial
-     WHERE parent_id = above.id AND number <= %s AND state = 'finished' ORDER BY number DESC LIMIT %s
-) AS child ORDER BY child.number
-"""
-_LAST = 2**31 - 1
 
 
 class CampaignQuerySet(models.QuerySet[Any]):
@@ -101,7 +77,10 @@ class CampaignQuerySet(models.QuerySet[Any]):
 
     def locked(self, pk: int) -> Any:
         """The campaign row, locked until the end of the transaction: every numbered write goes through this lock."""
-        return self.select_for_update(of=("self",)).get(pk=pk)
+        found = first(self.model, "WHERE id = %s FOR UPDATE", [pk])
+        if found is None:
+            raise self.model.DoesNotExist(f"there is no campaign {pk}")
+        return found
 
 
 class TrialQuerySet(models.QuerySet[Any]):
@@ -130,32 +109,6 @@ class TrialQuerySet(models.QuerySet[Any]):
         """The best scores, best first; of equal ones the earlier trial first."""
         order = "score" if direction == Direction.LOWER else "-score"
         return self.filter(RANKED).order_by(order, "number")[:count]
-
-    def gaining(self, direction: str, count: int) -> Self:
-        """The greatest gains over the parent, greatest first."""
-        order = "delta_vs_parent" if direction == Direction.LOWER else "-delta_vs_parent"
-        return self.filter(GAINED).order_by(order, "number")[:count]
-
-    def children_of(self, parents: list[int], up_to: int | None, each: int) -> list[tuple[int, int, str, str]]:
-        """Of every parent (primary key) its newest ``each`` revealed children: parent, number, label, role."""
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(_CHILDREN, [parents, _LAST if up_to is None else up_to, each])
-            return list(cursor.fetchall())
-
-    def chain(self, trial: Any, first: int, last: int) -> list[int]:
-        """Numbers of the ``first`` oldest and ``last`` newest of a trial and its ancestors, oldest first.
-
-        Reads about first + last + 2 log2(depth) rows, however deep the trial lies.
-        """
-        wanted = {
-            "trial": trial.pk,
-            "campaign": trial.campaign_id,
-            "above": first - 1,
-            "below": trial.depth - last + 1,
-        }
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(_CHAIN, wanted)
-            return [number for (number,) in cursor.fetchall()]
 
     def ancestors(self, trial: Any, low: int, high: int) -> list[int]:
         """Numbers of a trial's ancestors of depths low..high (itself among them at its own depth), oldest first.

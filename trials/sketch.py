@@ -34,6 +34,7 @@ _STOP = (
 STOP = frozenset(_STOP.split())
 
 
+@lru_cache(maxsize=8192)
 def words(text: str) -> frozenset[str]:
     """The words of a text that can carry an idea, lower case; at most MAX_WORDS of its first TEXT_CHARACTERS."""
     found = dict.fromkeys(word for word in _WORD.findall(text[:TEXT_CHARACTERS].lower()) if word not in STOP)

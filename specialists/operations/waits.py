@@ -15,10 +15,11 @@ from django.db.models import Count, Min, Q
 from django.utils import timezone
 
 from evaluators import devices, fit
-from specialists import loop, services
+from specialists import loop
 from specialists.models import Account, Session
 from specialists.operations.ticking import LATE_SECONDS, tick_age
 from specialists.quotas import PAUSED_BY
+from specialists.situation import situation
 from specialists.vocab import REPEATABLE, SessionState
 from trials.models import Approval, Campaign, Confirmation, Evaluation, Event
 from trials.querysets import CampaignQuerySet
@@ -326,7 +327,7 @@ def _idle(campaign: Campaign, facts: Facts) -> Iterator[Wait]:
             hangs=True,
         )
         return
-    decision = loop.decide(services.situation(campaign))
+    decision = loop.decide(situation(campaign))
     since = campaign.last_recorded_at or campaign.created_at
     if isinstance(decision, loop.Wait):
         yield wait("loop", decision.reason, "", since, hangs=True)

@@ -1,6 +1,10 @@
 """The lineage slice: the bounded evidence that one agent sees, and the exact text of it."""
 
-from trials.lineage.build import (
+from trials.lineage.build import build_slice
+from trials.lineage.entries import Entry, Foretold, Headroom
+from trials.lineage.likeness import Alike, alike_trials
+from trials.lineage.policy import best_trial, told_of_twin, visible_trials
+from trials.lineage.queries import (
     CHAIN_FIRST,
     CHAIN_LAST,
     CHILDREN_ROWS,
@@ -8,11 +12,7 @@ from trials.lineage.build import (
     HELD_ROWS,
     LEADERBOARD_ROWS,
     RECENT_ROWS,
-    build_slice,
 )
-from trials.lineage.entries import Entry, Foretold, Headroom
-from trials.lineage.likeness import Alike, alike_trials
-from trials.lineage.policy import best_trial, told_of_twin, visible_trials
 from trials.lineage.render import BUDGETS, tokens
 from trials.lineage.slices import LineageSlice
 

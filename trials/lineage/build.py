@@ -1,66 +1,24 @@
 """Reading a slice: every block is a fixed number of rows found through an index, whatever the campaign's length.
 
-First the numbers of the trials of every block, in one query; then the trials themselves, each once. A query here may
-order and stop, or look at a fixed number of rows and choose among them; it may not filter until it finds enough.
+The questions themselves are in ``queries``; here their answers are put in order and told.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeGuard
 
-from django.db.models import Case, OuterRef, Subquery, Value, When
-from django.db.models.fields.json import KeyTransform
-from django.db.models.functions import Coalesce, Concat, Left
-
-from trials import sketch
-from trials.lineage import render
+from trials.lineage import queries
 from trials.lineage.entries import Entry, Foretold, Headroom
 from trials.lineage.likeness import alike_trials
-from trials.lineage.policy import best_trial, visible_trials
+from trials.lineage.queries import CHAIN_LAST, HELD_ROWS, MAX_ROLES, SIMILAR_ROWS, SURFACE_ROWS
 from trials.lineage.slices import LineageSlice
-from trials.models import Approval, Campaign, Confirmation, Measurement, Trial
-from trials.querysets import HELD, TrialQuerySet
-from trials.standing import ANSWERED
-from trials.vocab import HELD_LABELS, SCORED_LABELS, Direction, Label, LineagePolicy, Purpose
+from trials.models import Campaign
+from trials.vocab import Direction, LineagePolicy
 
-CHAIN_FIRST, CHAIN_LAST = render.CHAIN_HEAD, 20
-LEADERBOARD_ROWS = 16
-RECENT_ROWS = 24
-HELD_ROWS, FAILED_ROWS = 8, 30
-CHILDREN_ROWS = 12
-SURFACE_ROWS = 8
-SIMILAR_ROWS = 6
-ALIKE_ROWS, REPAIRS_OF_EACH = 6, 4
-MISTAKEN_ROWS, PREDICTIONS = 6, 64
-#: Rows among which a block chooses where no index can; roles of which the gains are compared.
-WINDOW, MAX_ROLES = 48, 16
 #: A change of less than this share of the starting score hardly moves it (the paper: 0.0005 of 1.081).
 QUIET = 0.0005
-HYPOTHESIS_CHARACTERS = 400
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """One slice in the making: for whom, and which rows count."""
-
-    campaign: Campaign
-    role: str
-    up_to: int | None
-    best: Trial
-    rows: TrialQuerySet
-
-    @property
-    def shared(self) -> bool:
-        return self.campaign.lineage == LineagePolicy.SHARED
-
-    @property
-    def revealed(self) -> TrialQuerySet:
-        """Every trial with an outcome, whoever may see it."""
-        rows: TrialQuerySet = Trial.objects.of(self.campaign.pk).evidence(self.up_to)
-        return rows
 
 
 def build_slice(campaign: Campaign, role: str, *, up_to: int | None = None) -> LineageSlice:
@@ -86,7 +44,7 @@ def _origin(campaign: Campaign, role: str) -> str:
 
 
 def _build(campaign: Campaign, role: str, up_to: int | None) -> LineageSlice:
-    best = best_trial(campaign, up_to)
+    best = queries.best(campaign.pk, up_to)
     base = LineageSlice(
         policy=LineagePolicy(campaign.lineage),
         role=role,
@@ -99,72 +57,57 @@ def _build(campaign: Campaign, role: str, up_to: int | None) -> LineageSlice:
     )
     if best is None:
         return base
-    asked = _Asked(campaign, role, up_to, best, visible_trials(campaign, role, up_to))
     base = replace(base, headroom=_headroom(campaign, best))
     if campaign.lineage == LineagePolicy.NONE:
-        return replace(base, best=_entries(asked.revealed, [best.number])[best.number].anonymous())
-    return _filled(base, asked).fitted()
+        return replace(base, best=queries.entries(campaign.pk, [best.number], up_to)[best.number].anonymous())
+    return _filled(base, campaign, best).fitted()
 
 
-def _filled(base: LineageSlice, asked: _Asked) -> LineageSlice:
+def _filled(base: LineageSlice, campaign: Campaign, best: queries.Best) -> LineageSlice:
     """Every block, not yet cut to its budget."""
-    campaign, best = asked.campaign, asked.best
-    numbers = _numbers(asked)
-    chain = asked.revealed.chain(best, CHAIN_FIRST, CHAIN_LAST) if asked.shared else []
-    mistaken, foretold = _foretold(asked)
-    wanted = {best.number, *chain, *mistaken, *(number for block in numbers.values() for number in block)}
-    found = _entries(asked.revealed, wanted)
-    blocks = {name: [found[number] for number in block if number in found] for name, block in numbers.items()}
+    role, up_to, shared = base.role, base.up_to, campaign.lineage == LineagePolicy.SHARED
+    read = _read(campaign, best, role, up_to)
+    found, numbers = dict(read.entries), read.numbers
+    blocks = {name: [found[number] for number in many] for name, many in numbers.items()}
     own = sorted(blocks["held"] + blocks["failed"], key=lambda entry: -entry.number)
-    alike, similar = _alike(asked, own), _similar(asked, found[best.number], own)
-    found |= _entries(asked.revealed, {*alike, *similar} - set(found))
-    shown = found[best.number] if asked.shared or best.role == asked.role else found[best.number].anonymous()
+    told = shared or best.role == role
+    similar = _similar(campaign, role, up_to, [own[:1], [found[best.number]] if told else []], best.number, own)
+    found |= queries.entries(campaign.pk, set(similar) - set(found), up_to)
     sign = 1.0 if campaign.direction == Direction.LOWER else -1.0
-    newest = asked.up_to if asked.up_to is not None else max(numbers["recent"], default=best.number)
+    newest = up_to if up_to is not None else max(numbers["recent"], default=best.number)
     newest_first: dict[str, Any] = {
         name: _sorted(blocks[name], lambda entry: -entry.number) for name in ("recent", "held", "failed", "children")
     }
     return replace(
         base,
-        best=shown,
-        chain=tuple(found[number] for number in chain if number in found),
-        chain_gap=best.depth + 1 - len(chain) if asked.shared else 0,
+        best=found[best.number] if told else found[best.number].anonymous(),
+        chain=_sorted(blocks["chain"], lambda entry: entry.number),
+        chain_gap=best.depth + 1 - len(blocks["chain"]) if shared else 0,
         leaderboard=_sorted(blocks["leaderboard"], lambda entry: (sign * (entry.score or 0.0), entry.number)),
         surface=_gains(blocks["surface"], sign),
-        mistaken=tuple(found[number] for number in mistaken),
-        alike=tuple(found[number] for number in alike if number in found),
+        mistaken=_sorted(blocks["mistaken"], lambda entry: (-_missed(entry), entry.number)),
+        alike=tuple(blocks["alike"]),
         similar=tuple(found[number] for number in similar if number in found),
         quiet=_quiet(own[:HELD_ROWS], campaign.start_score),
-        since_best=max(0, newest - best.number) if asked.shared else None,
-        foretold=foretold,
+        since_best=max(0, newest - best.number) if shared else None,
+        foretold=_foretold(read),
         **newest_first,
     )
 
 
-def _numbers(asked: _Asked) -> dict[str, list[int]]:
-    """Trial numbers of the blocks that an index can name, in one query."""
-    campaign, own = asked.campaign, asked.rows.filter(role=asked.role)
-    children = asked.revealed.filter(parent=asked.best)
-    if not asked.shared:
-        children = asked.rows.filter(pk__in=children.newest(WINDOW).values("pk"))
-    parts = {
-        "leaderboard": [asked.rows.leading(campaign.direction, LEADERBOARD_ROWS)],
-        "recent": [asked.rows.newest(RECENT_ROWS)],
-        "held": [own.filter(HELD).newest(HELD_ROWS)],
-        "failed": [own.exclude(standing__in=HELD_LABELS).newest(FAILED_ROWS)],
-        "children": [children.newest(CHILDREN_ROWS)],
-        "surface": [
-            asked.rows.filter(role=role).gaining(campaign.direction, SURFACE_ROWS)
-            for role in (_neighbours(campaign, asked.role) if asked.shared else [asked.role])
-        ],
-    }
-    tagged = [
-        part.annotate(block=Value(name)).values_list("block", "number") for name, many in parts.items() for part in many
-    ]
-    found: dict[str, list[int]] = {name: [] for name in parts}
-    for name, number in tagged[0].union(*tagged[1:], all=True):
-        found[name].append(number)
-    return found
+def _read(campaign: Campaign, best: queries.Best, role: str, up_to: int | None) -> queries.Blocks:
+    """The trials of all blocks but one."""
+    shared = campaign.lineage == LineagePolicy.SHARED
+    return queries.blocks(
+        campaign.direction,
+        shared=shared,
+        campaign=campaign.pk,
+        role=role,
+        roles=_neighbours(campaign, role) if shared else [role],
+        up_to=up_to,
+        best=best.pk,
+        below=best.depth - CHAIN_LAST + 1,
+    )
 
 
 def _neighbours(campaign: Campaign, role: str) -> list[str]:
@@ -174,86 +117,27 @@ def _neighbours(campaign: Campaign, role: str) -> list[str]:
     return [role, *(name for name, files in surfaces.items() if name != role and files & mine)][:MAX_ROLES]
 
 
-def _entries(rows: TrialQuerySet, numbers: Iterable[int]) -> dict[int, Entry]:
-    """Trials by number, each read once; only what a slice may tell of them."""
-    wanted = sorted(numbers)
-    if not wanted:
-        return {}
-    found = (
-        rows.filter(number__in=wanted)
-        .annotate(
-            idea=Left("hypothesis", HYPOTHESIS_CHARACTERS),
-            transforms=KeyTransform("transforms", "proposal"),
-            told=_reason(),
-        )
-        .values_list(
-            "number", "role", "parent__number", "standing", "told", "score", "delta_vs_best", "delta_vs_parent",
-            "artifact_bytes", "idea", "numbers", "transforms", "expected_delta",
-        )
-    )  # fmt: skip
-    entries = (Entry(*[*plain, {} if by is None else {"transforms": by}, foretold]) for *plain, by, foretold in found)
-    return {entry.number: entry for entry in entries}
+def _foretold(read: queries.Blocks) -> Foretold | None:
+    """How the newest predictions came out."""
+    if not read.promised:
+        return None
+    told = list(zip(read.promised, read.measured, strict=True))
+    right = sum(promised * measured > 0 for promised, measured in told)
+    return Foretold(len(told), right, sum(read.promised) / len(told), sum(read.measured) / len(told))
 
 
-def _reason() -> Coalesce:
-    """The reason of the outcome and, of a provisional trial, what its confirmation and a person say."""
-    newest = Confirmation.objects.filter(trial=OuterRef("pk")).order_by("-round")
-    words = Case(
-        When(ruling="", then=Value("looks better, is being measured again on fresh seeds")),
-        default=Concat("ruling", Value(": "), "reason"),
-    )
-    question = Approval.objects.filter(trial=OuterRef("pk")).order_by("-number")
-    said = Case(*(When(answer=answer, then=Value(f"; {told}")) for answer, told in ANSWERED.items()))
-    decided = Concat(
-        Subquery(newest.annotate(words=words).values("words")[:1]),
-        Subquery(question.annotate(words=said).values("words")[:1]),
-    )
-    both = Case(When(reason="", then=decided), default=Concat("reason", Value("; "), decided))
-    # Concat reads nothing as an empty text: only a provisional trial has something to add.
-    return Coalesce(Case(When(label=Label.PROVISIONAL, then=both)), "reason")
+def _missed(entry: Entry) -> float:
+    """How far what was measured lies from what was promised."""
+    return abs((entry.delta_vs_best or 0.0) - (entry.expected_delta or 0.0))
 
 
-def _foretold(asked: _Asked) -> tuple[list[int], Foretold | None]:
-    """Of the newest trials those that were foretold furthest from what was measured, and how predictions came out."""
-    rows = asked.rows.newest(PREDICTIONS).values_list("number", "expected_delta", "delta_vs_best")
-    told = [row for row in rows if row[1] is not None and row[2] is not None]
-    if not told:
-        return [], None
-    wrong = [row for row in told if row[1] * row[2] < 0]
-    wrong.sort(key=lambda row: (-abs(row[2] - row[1]), row[0]))
-    right = sum(row[1] * row[2] > 0 for row in told)
-    means = (sum(row[at] for row in told) / len(told) for at in (1, 2))
-    return [row[0] for row in wrong[:MISTAKEN_ROWS]], Foretold(len(told), right, *means)
-
-
-def _alike(asked: _Asked, own: Sequence[Entry]) -> list[int]:
-    """Failures like the role's last one, others' first, each followed by what repaired it."""
-    last = next((entry for entry in own if entry.label not in SCORED_LABELS), None)
-    if last is None:
-        return []
-    key = sketch.failure_key(last.label, last.reason)
-    rows = asked.rows.filter(failure=key).newest(WINDOW).values_list("pk", "number", "role")
-    failures = sorted(rows, key=lambda row: (row[2] == asked.role, -row[1]))[:ALIKE_ROWS]
-    if not failures:
-        return []
-    repairs: dict[int, list[int]] = {}
-    for parent, number, label, role in asked.rows.children_of(
-        [row[0] for row in failures], asked.up_to, REPAIRS_OF_EACH
-    ):
-        if label in SCORED_LABELS and (asked.shared or role == asked.role):
-            repairs.setdefault(parent, []).append(number)
-    return list(dict.fromkeys(n for pk, number, _ in failures for n in (number, *repairs.get(pk, [])[:1])))
-
-
-def _similar(asked: _Asked, best: Entry, own: Sequence[Entry]) -> list[int]:
-    """Trials of others with a hypothesis like the role's last one or, where it may be seen, the best's."""
-    texts = [entry.hypothesis for entry in own[:1]]
-    if asked.shared or best.role == asked.role:
-        texts.append(best.hypothesis)
-    leave_out = {best.number, *(entry.number for entry in own)}
-    near = alike_trials(
-        asked.campaign, asked.role, texts, up_to=asked.up_to, count=SIMILAR_ROWS, leave_out=leave_out
-    )  # fmt: skip
+def _similar(
+    campaign: Campaign, role: str, up_to: int | None, like: Iterable[Sequence[Entry]], best: int, own: Sequence[Entry]
+) -> list[int]:
+    """Trials of others with a hypothesis like one of ``like``: the role's last one, the best's where it may be seen."""
+    texts = [entry.hypothesis for entries in like for entry in entries]
+    leave_out = {best, *(entry.number for entry in own)}
+    near = alike_trials(campaign, role, texts, up_to=up_to, count=SIMILAR_ROWS, leave_out=leave_out)
     return [one.number for one in near]
 
 
@@ -276,11 +160,10 @@ def _gains(entries: Iterable[Entry], sign: float) -> tuple[Entry, ...]:
     return _sorted(gained, lambda entry: (sign * (entry.delta_vs_parent or 0.0), entry.number))[:SURFACE_ROWS]
 
 
-def _headroom(campaign: Campaign, best: Trial) -> tuple[Headroom, ...]:
+def _headroom(campaign: Campaign, best: queries.Best) -> tuple[Headroom, ...]:
     """What the best leaves of the profile's limits, as far as its record says what it used."""
     limits: Mapping[str, Any] = campaign.spec["profile"].get("limits", {})
-    body = Measurement.objects.filter(trial=best, purpose=Purpose.TRIAL).values_list("body", flat=True).first()
-    record: Mapping[str, Any] = json.loads(body) if body else {}
+    record: Mapping[str, Any] = best.record
     numbers, seconds = best.numbers, record.get("seconds") or {}
     used: dict[str, tuple[Any, str]] = {
         "artifact_bytes": (best.artifact_bytes, "bytes"),
@@ -306,5 +189,5 @@ def _headroom(campaign: Campaign, best: Trial) -> tuple[Headroom, ...]:
     return tuple(found)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

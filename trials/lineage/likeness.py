@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db.models.functions import Left
-
 from trials import sketch
-from trials.hypotheses import HypothesisKey
-from trials.lineage.policy import visible_trials
 from trials.models import Campaign
+from trials.statements import LAST_NUMBER, rows
+from trials.vocab import Label, LineagePolicy
 
 #: The newest so many trials are looked at under each key of a text.
 EACH = 12
 #: Words in common (cosine) from which a hypothesis counts as similar, and as nearly the same.
 SIMILAR, NEARLY_SAME = 0.3, 0.7
+
+_NEAR = f"""
+SELECT number, left(hypothesis, {sketch.TEXT_CHARACTERS}) FROM trials_trial
+ WHERE campaign_id = %(campaign)s AND number = ANY(ARRAY(
+    SELECT found.number FROM unnest(%(keys)s::bigint[]) AS wanted(key) CROSS JOIN LATERAL (
+        SELECT number FROM trials_hypothesiskey
+         WHERE campaign_id = %(campaign)s AND key = wanted.key AND number <= %(up_to)s ORDER BY number DESC LIMIT {EACH}
+    ) AS found
+ )) AND state = 'finished' AND label <> '{Label.HARNESS_ABORT}' AND (role = %(role)s OR %(shared)s)
+"""  # noqa: S608 - words of this program
 
 
 @dataclass(frozen=True)
@@ -42,11 +50,20 @@ def alike_trials(
     """
     wanted = [found for found in map(sketch.words, texts) if found]
     keys = dict.fromkeys(key for found in wanted for key in sketch.keys(found))
-    candidates = HypothesisKey.objects.newest(campaign.pk, keys, up_to, EACH)
-    rows = visible_trials(campaign, role, up_to).filter(number__in=set(candidates) - set(leave_out))
-    hypotheses = rows.values_list("number", Left("hypothesis", sketch.TEXT_CHARACTERS))
+    if not keys or campaign.lineage == LineagePolicy.NONE:
+        return []
+    values = {
+        "campaign": campaign.pk,
+        "keys": list(keys),
+        "up_to": LAST_NUMBER if up_to is None else up_to,
+        "role": role,
+        "shared": campaign.lineage == LineagePolicy.SHARED,
+    }
+    hidden = set(leave_out)
     ranked = []
-    for number, hypothesis in hypotheses if candidates else ():
+    for number, hypothesis in rows(_NEAR, values):
+        if number in hidden:
+            continue
         found = sketch.words(hypothesis)
         likeness = max(sketch.likeness(found, other) for other in wanted)
         if likeness >= at_least:

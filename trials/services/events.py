@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from itertools import islice
@@ -11,12 +11,12 @@ from typing import Any
 
 from django.db import transaction
 
-from trials import clock, live
+from trials import clock, live, statements
 from trials.canonical import dumps
 from trials.chain import chain_hash
 from trials.commits import after_commit
 from trials.models import Campaign, Event, Trial
-from trials.services import witness
+from trials.services import rows, witness
 from trials.site_models import SiteEvent
 from trials.vocab import EventKind, SiteEventKind
 
@@ -25,13 +25,13 @@ SALT_BYTES = 16
 FIXED = frozenset(
     {
         "id", "slug", "name", "created_by", "created_at", "environment", "profile", "spec", "spec_sha256", "roster",
-        "roles", "proposer", "lineage", "keep_rule", "direction", "score_name", "minimum_level", "seed", "reproducible",
-        "checkpoints",
+        "roles", "proposer", "agent", "lineage", "keep_rule", "enforcement", "direction", "score_name", "minimum_level",
+        "seed", "reproducible", "origin", "checkpoints",
     }
 )  # fmt: skip
 #: Events that an evaluator's host appends: its database role may move a campaign's chain on and nothing else of it.
 BY_EVALUATORS = frozenset({EventKind.TRIAL_STARTED, EventKind.TRIAL_RETRIED})
-HEAD = ["last_seq", "head_sha256"]
+HEAD = ("last_seq", "head_sha256")
 _SITE_LOCK = 7_305_110  # one writer of the site's chain at a time: pg_advisory_xact_lock
 
 EVENTS_AT_ONCE = 2_000
@@ -55,16 +55,27 @@ def append_event(
     Raises Imported for a campaign that came from a bundle.
     """
     event = _next_event(campaign, kind, actor, payload, trial, at)
-    event.save(force_insert=True)
-    campaign.save(update_fields=HEAD if kind in BY_EVALUATORS else _moving())
+    moving = HEAD if kind in BY_EVALUATORS else _moving()
+    counters = rows.values(campaign, moving)
+    [(event.pk, site)] = statements.rows(_append(moving), [*counters, campaign.pk, *rows.values(event)])
+    rows.written(event)
     after_commit(live.publish_event, campaign, event, trial)
-    after_commit(_note, campaign.chain, event.seq, event.sha256)
+    after_commit(_note, campaign.chain, event.seq, event.sha256, site)
     return event
 
 
 @cache
-def _moving() -> list[str]:
-    return [one.name for one in Campaign._meta.concrete_fields if one.name not in FIXED]
+def _append(moving: Sequence[str]) -> str:
+    """The event and the counters of its campaign in one statement, which tells the site's name as well."""
+    return (
+        f"WITH moved AS (UPDATE trials_campaign SET {rows.assignments(Campaign, moving)} WHERE id = %s) "  # noqa: S608
+        f"{rows.insertion(Event)} RETURNING id, (SELECT sha256 FROM trials_siteevent WHERE seq = 1)"
+    )
+
+
+@cache
+def _moving() -> tuple[str, ...]:
+    return tuple(one.name for one in Campaign._meta.concrete_fields if one.name not in FIXED)
 
 
 def append_imported(
@@ -131,8 +142,8 @@ def site_id() -> str:
     return str(found)
 
 
-def _note(chain: str, seq: int, sha256: str) -> None:
-    witness.note(site_id(), chain, seq, sha256)
+def _note(chain: str, seq: int, sha256: str, site: str | None = None) -> None:
+    witness.note(site or site_id(), chain, seq, sha256)
 
 
 def _link(

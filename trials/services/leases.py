@@ -12,10 +12,11 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from trials import clock, live
+from trials import clock, live, statements
 from trials.canonical import dumps, sha256_bytes
 from trials.formatting import waiting
 from trials.models import Campaign, Evaluation, Measurement, Trial
+from trials.services import rows
 from trials.services.blobs import put_blob
 from trials.services.events import append_event
 from trials.vocab import LIVE_CAMPAIGN_STATES, EvaluationState, EventKind, Label, Purpose, TrialState
@@ -40,36 +41,40 @@ def expired() -> list[Evaluation]:
 @transaction.atomic
 def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
     """Take a queued work order under a lease; None when somebody else has it or it was cancelled."""
-    order = Evaluation.objects.filter(pk=evaluation_id).values_list("campaign_id", "attempt", "purpose")[:1]
-    if not order:
-        return None
-    [(campaign_id, attempt, purpose)] = order
-    campaign: Campaign = Campaign.objects.locked(campaign_id)
-    if campaign.bundle is not None or not (campaign.state in LIVE_CAMPAIGN_STATES or purpose == Purpose.REMEASURE):
+    campaign = rows.campaign_of(evaluation_id)
+    if campaign is None or campaign.bundle is not None:
         return None
     now = clock.now()
-    changed = Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.QUEUED).update(
-        state=EvaluationState.RUNNING,
-        attempt=attempt + 1,
-        worker=worker,
-        claimed_at=now,
-        lease_expires_at=now + lease(),
-        phase="claimed",
-        progress=0.0,
-        fault="",
+    any_purpose = campaign.state in LIVE_CAMPAIGN_STATES
+    evaluation = rows.move(
+        evaluation_id,
+        "state = 'running', attempt = attempt + 1, worker = %s, claimed_at = %s, lease_expires_at = %s, "
+        "phase = 'claimed', progress = 0, fault = ''",
+        "state = 'queued'" if any_purpose else f"state = 'queued' AND purpose = '{Purpose.REMEASURE}'",
+        worker,
+        now,
+        now + lease(),
     )
-    if not changed:
+    if evaluation is None:
         return None
-    evaluation: Evaluation = Evaluation.objects.select_related("trial", "trial__parent").get(pk=evaluation_id)
-    evaluation.campaign = campaign
+    trial = with_parent(evaluation.trial_id, campaign)
+    evaluation.campaign, evaluation.trial = campaign, trial
     if evaluation.purpose == Purpose.TRIAL:
-        trial = evaluation.trial
         trial.state = TrialState.RUNNING
         trial.started_at = now
-        trial.save(update_fields=["state", "started_at"])
+        rows.update(trial, "state", "started_at")
         payload = started_payload(trial, worker, evaluation.attempt, now)
         append_event(campaign, EventKind.TRIAL_STARTED, worker, payload, trial)
     return evaluation
+
+
+def with_parent(trial_id: int, campaign: Campaign) -> Trial:
+    """A trial of the campaign together with its parent."""
+    (trial,) = statements.read(Trial, "WHERE id = %s", [trial_id])
+    trial.campaign = campaign
+    if trial.parent_id is not None:
+        (trial.parent,) = statements.read(Trial, "WHERE id = %s", [trial.parent_id])
+    return trial
 
 
 def started_payload(trial: Trial, worker: str, attempt: int, at: datetime) -> dict[str, Any]:
@@ -92,14 +97,17 @@ def heartbeat(evaluation_id: int, attempt: int, *, phase: str, progress: float) 
 def post_measurement(evaluation_id: int, attempt: int, body: Mapping[str, Any], log: bytes) -> bool:
     """Store what the evaluator saw; False when the lease was lost before. The judge reads it later."""
     now = clock.now()
-    changed = Evaluation.objects.filter(pk=evaluation_id, attempt=attempt, state=EvaluationState.RUNNING).update(
-        state=EvaluationState.MEASURED, measured_at=now, lease_expires_at=None, phase="measured", progress=1.0
+    evaluation = rows.move(
+        evaluation_id,
+        "state = 'measured', measured_at = %s, lease_expires_at = NULL, phase = 'measured', progress = 1",
+        "attempt = %s AND state = 'running'",
+        now,
+        attempt,
     )
-    if not changed:
+    if evaluation is None:
         return False
-    evaluation = Evaluation.objects.get(pk=evaluation_id)
     text = dumps(body)
-    Measurement.objects.create(
+    measurement = Measurement(
         evaluation=evaluation,
         campaign_id=evaluation.campaign_id,
         trial_id=evaluation.trial_id,
@@ -114,6 +122,7 @@ def post_measurement(evaluation_id: int, attempt: int, body: Mapping[str, Any], 
         sha256=sha256_bytes(text.encode()),
         log_id=put_blob(log) if log else None,
     )
+    rows.insert(measurement)
     return True
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from django.db import transaction
 
-from trials import clock, confirm, keep, sketch
+from trials import clock, confirm, keep, sketch, statements
 from trials.models import Campaign, Evaluation, Measurement, Trial
-from trials.services import approvals, calibrations, confirmations, standings, tallies
+from trials.services import approvals, calibrations, confirmations, rows, standings, tallies
 from trials.services.events import append_event
+from trials.services.leases import with_parent
 from trials.services.verdicts import JUDGE, Verdict
 from trials.vocab import (
     SCORED_LABELS,
@@ -27,6 +28,16 @@ from trials.vocab import (
     TrialState,
 )
 
+#: What an outcome writes to the row of its trial.
+FILLED = (
+    "state", "label", "reason", "standing", "failure", "score", "numbers", "delta_vs_best", "delta_vs_parent",
+    "artifact_bytes", "excerpt", "log", "isolation_level", "measured_at", "finished_at", "queue_seconds", "run_seconds",
+    "eval_seconds", "log_seconds",
+)  # fmt: skip
+_OF_BASELINE = f"""
+WHERE trial_id = (SELECT id FROM trials_trial WHERE campaign_id = %s AND number = 0) AND purpose = '{Purpose.TRIAL}'
+ORDER BY id LIMIT 1
+"""  # noqa: S608 - words of this program
 SCORING_PHASES = ("spell", "predict", "probe", "eval")
 
 
@@ -46,22 +57,16 @@ def record_outcome(evaluation_id: int, verdict: Verdict) -> Trial | None:
 
     Raises ValueError when a valid verdict carries a score that is not finite.
     """
-    found = Evaluation.objects.filter(pk=evaluation_id).values_list("campaign_id", flat=True).first()
-    if found is None:
+    campaign = rows.campaign_of(evaluation_id)
+    if campaign is None or rows.move(evaluation_id, "state = 'judged'", "state = 'measured'") is None:
         return None
-    campaign: Campaign = Campaign.objects.locked(found)
-    changed = Evaluation.objects.filter(pk=evaluation_id, state=EvaluationState.MEASURED).update(
-        state=EvaluationState.JUDGED
-    )
-    if not changed:
-        return None
-    measurement = Measurement.objects.select_related("trial", "trial__parent").get(evaluation_id=evaluation_id)
-    trial = measurement.trial
+    (measurement,) = statements.read(Measurement, "WHERE evaluation_id = %s", [evaluation_id])
+    trial = measurement.trial = with_parent(measurement.trial_id, campaign)
     verdict = _marked(verdict, measurement)
     now = clock.now()
     label = label_of(campaign, trial, verdict)
     fill(trial, campaign, measurement, _explained(campaign, verdict, label), label, now)
-    trial.save()
+    rows.update(trial, *FILLED)
     _count(campaign, trial, label, now)
     if label in (Label.BASELINE, Label.KEEP) and trial.score is not None:
         standings.crown(campaign, trial, trial.score, now)
@@ -93,9 +98,7 @@ def _marked(verdict: Verdict, measurement: Measurement) -> Verdict:
 
 def _other_machine(measurement: Measurement) -> str:
     """How its machine differs from that of the campaign's baseline; empty for the baseline itself."""
-    baseline = Measurement.objects.filter(
-        trial__campaign_id=measurement.campaign_id, trial__number=0, purpose=Purpose.TRIAL
-    ).first()
+    baseline = statements.first(Measurement, _OF_BASELINE, [measurement.campaign_id])
     if baseline is None or baseline.pk == measurement.pk:
         return ""
     return keep.other_machine(measurement.record.get("fingerprint", {}), baseline.record.get("fingerprint", {}))

@@ -9,25 +9,31 @@ from django.db.models import F
 from trials.models import Campaign, Evaluation, FrontierStep, Rollup, Trial
 from trials.services import tallies
 from trials.services.events import append_event
+from trials.statements import change
 from trials.vocab import CampaignState, EventKind, Label
 
 BREAKER_ABORTS = 3
+SECONDS = ("queue_seconds", "run_seconds", "eval_seconds", "log_seconds")
+_COUNT = f"""
+INSERT INTO trials_rollup AS cell (campaign_id, hour, role, label, trials, {", ".join(SECONDS)})
+VALUES (%(campaign)s, %(hour)s, %(role)s, %(label)s, %(trials)s, {", ".join(f"%({name})s" for name in SECONDS)})
+ON CONFLICT (campaign_id, hour, role, label) DO UPDATE SET trials = cell.trials + EXCLUDED.trials,
+    {", ".join(f"{name} = cell.{name} + EXCLUDED.{name}" for name in SECONDS)}
+"""  # noqa: S608 - names of columns
 
 
 def count(campaign: Campaign, trial: Trial, label: Label, times: int = 1) -> None:
     """Add a finished trial to its cell of the rollups, or take it out again (``times`` -1)."""
     assert trial.finished_at is not None
     hour = max(0, int((trial.finished_at - campaign.created_at).total_seconds() // 3600))
-    cell, _ = Rollup.objects.get_or_create(campaign=campaign, hour=hour, role=trial.role, label=label)
-    Rollup.objects.filter(pk=cell.pk).update(
-        trials=F("trials") + times,
-        queue_seconds=F("queue_seconds") + times * (trial.queue_seconds or 0.0),
-        run_seconds=F("run_seconds") + times * (trial.run_seconds or 0.0),
-        eval_seconds=F("eval_seconds") + times * (trial.eval_seconds or 0.0),
-        log_seconds=F("log_seconds") + times * (trial.log_seconds or 0.0),
-    )
-    if times < 0:  # an empty cell would show a label that nobody has
-        Rollup.objects.filter(pk=cell.pk, trials=0).delete()
+    cell = {"campaign": campaign.pk, "hour": hour, "role": trial.role, "label": label}
+    seconds = {name: times * (getattr(trial, name) or 0.0) for name in SECONDS}
+    if times > 0:
+        change(_COUNT, {**cell, "trials": times, **seconds})
+    else:  # an empty cell would show a label that nobody has
+        sums = {name: F(name) + value for name, value in {"trials": times, **seconds}.items()}
+        Rollup.objects.filter(**cell).update(**sums)
+        Rollup.objects.filter(**cell, trials=0).delete()
 
 
 def settle(campaign: Campaign, trial: Trial, standing: Label) -> None:

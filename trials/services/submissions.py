@@ -10,17 +10,30 @@ from typing import Any
 from django.db import transaction
 
 from trials import ancestry, clock, confirm, sketch
+from trials.canonical import sha256_bytes
 from trials.commits import after_commit
-from trials.hypotheses import HypothesisKey
 from trials.models import Campaign, Confirmation, Evaluation, Trial
 from trials.search_models import TrialWords
 from trials.services import approvals, confirmations
 from trials.services.blobs import put_blobs, tree_manifest, tree_sha256
 from trials.services.events import append_event
+from trials.services.rows import insert
 from trials.standing import fate
-from trials.vocab import CampaignState, EventKind, KeepRule, Purpose, Subject
+from trials.statements import change, first, one_of, rows
+from trials.vocab import OPEN_TRIAL_STATES, CampaignState, EventKind, KeepRule, Purpose, Subject
 
 Enqueue = Callable[[int], object]
+
+#: Trials without an outcome, and the one that has this source.
+_KNOWN = f"""
+SELECT (SELECT count(*) FROM trials_trial WHERE campaign_id = %(campaign)s AND state IN {one_of(OPEN_TRIAL_STATES)}),
+       (SELECT number FROM trials_trial
+         WHERE campaign_id = %(campaign)s AND source_id = %(source)s AND twin_of_id IS NULL)
+"""  # noqa: S608 - words of this program
+_INDEX = """
+INSERT INTO trials_hypothesiskey (campaign_id, key, number)
+SELECT %(campaign)s, key, %(number)s FROM unnest(%(keys)s::bigint[]) AS found(key)
+"""
 
 
 class DuplicateSource(ValueError):
@@ -78,24 +91,19 @@ def submit_trial(
     campaign: Campaign = Campaign.objects.locked(campaign_id)
     if campaign.state not in accepted:
         raise NotAccepting(f"campaign {campaign.slug} is {campaign.state}")
+    manifest = tree_manifest(submission.files)
+    [(waiting, twin)] = rows(_KNOWN, {"campaign": campaign.pk, "source": sha256_bytes(manifest)})
     if submission.parent is not None:
-        _check_room(campaign)
-    twin = find_source(campaign.pk, submission.files)
+        _check_room(campaign, campaign.trial_count + waiting)
     if twin is not None:
         raise DuplicateSource(twin, fate(Trial.objects.of(campaign.pk).get(number=twin)))
-    parent = None if submission.parent is None else Trial.objects.get(campaign=campaign, number=submission.parent)
+    parent = None if submission.parent is None else _numbered(campaign, submission.parent)
     if parent is not None and (why := approvals.no_base(campaign, parent)):
         raise NotAccepting(why)
     campaign.last_number += 1
-    *_, source, diff, view = put_blobs(
-        [
-            *submission.files.values(),
-            tree_manifest(submission.files),
-            submission.diff.encode(),
-            submission.lineage_view.encode(),
-        ]
-    )
-    trial = Trial.objects.create(
+    texts = [manifest, submission.diff.encode(), submission.lineage_view.encode()]
+    *_, source, diff, view = put_blobs([*submission.files.values(), *texts])
+    trial = Trial(
         campaign=campaign,
         number=campaign.last_number,
         role=submission.role,
@@ -104,9 +112,7 @@ def submit_trial(
         skip=None if parent is None else _skip(parent),
         hypothesis=submission.hypothesis,
         expected_delta=submission.expected_delta,
-        proposal={**submission.proposal, "crossed": list(submission.crossed)}
-        if submission.crossed
-        else dict(submission.proposal),
+        proposal={**submission.proposal, **({"crossed": list(submission.crossed)} if submission.crossed else {})},
         surface=list(submission.surface),
         source_id=source,
         diff_id=diff,
@@ -114,6 +120,7 @@ def submit_trial(
         seed=submission.seed,
         submitted_at=clock.now(),
     )
+    insert(trial)
     index_hypotheses([trial])
     evaluation = order_evaluation(trial, Purpose.TRIAL, "validation", submission.seed)
     append_event(campaign, EventKind.TRIAL_SUBMITTED, actor, submitted_payload(trial, submission), trial)
@@ -141,25 +148,25 @@ def index_hypotheses(trials: Sequence[Trial]) -> None:
 
     Whoever writes trials otherwise than by ``submit_trial`` calls this.
     """
-    HypothesisKey.objects.bulk_create(
-        HypothesisKey(campaign_id=trial.campaign_id, key=key, number=trial.number)
-        for trial in trials
-        for key in sketch.keys(sketch.words(trial.hypothesis))
-    )
+    for trial in trials:
+        keys = sketch.keys(sketch.words(trial.hypothesis))
+        change(_INDEX, {"campaign": trial.campaign_id, "number": trial.number, "keys": list(keys)})
     TrialWords.objects.fill(trial.pk for trial in trials)
 
 
-def _check_room(campaign: Campaign) -> None:
+def _check_room(campaign: Campaign, submitted: int) -> None:
     """Raises NotAccepting where all trials of the campaign are submitted, or all that a person has approved."""
-    submitted = campaign.trial_count + _open_count(campaign)
     if submitted >= campaign.max_trials:
         raise NotAccepting(f"campaign {campaign.slug} has its {campaign.max_trials} trials")
     if submitted >= approvals.allowed(campaign).get(Subject.TRIALS, math.inf):
         raise NotAccepting(f"campaign {campaign.slug} has {submitted} trials and asks a person before more")
 
 
-def _open_count(campaign: Campaign) -> int:
-    return Trial.objects.of(campaign.pk).open().count()
+def _numbered(campaign: Campaign, number: int) -> Trial:
+    found = first(Trial, "WHERE campaign_id = %s AND number = %s", [campaign.pk, number])
+    if found is None:
+        raise Trial.DoesNotExist(f"campaign {campaign.slug} has no trial {number}")
+    return found
 
 
 def submitted_payload(trial: Trial, submission: Submission) -> dict[str, Any]:
@@ -186,7 +193,7 @@ def order_evaluation(
 ) -> Evaluation:
     """Write a work order; the caller holds the campaign's lock and sends it after the commit."""
     now = clock.now()
-    return Evaluation.objects.create(
+    evaluation = Evaluation(
         campaign_id=trial.campaign_id,
         trial=trial,
         purpose=purpose,
@@ -197,6 +204,8 @@ def order_evaluation(
         queued_at=now,
         sent_at=now,
     )
+    insert(evaluation)
+    return evaluation
 
 
 @transaction.atomic

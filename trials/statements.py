@@ -1,0 +1,95 @@
+"""What is asked with every trial: SQL that the database has prepared, so that neither side compiles it again.
+
+The object-relational mapper builds the text of a query anew each time, which costs more than the query itself. What
+runs a few times per trial is therefore written as SQL; everything else stays a queryset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+import psycopg
+from django.db import connection, models
+
+from trials.vocab import SCORED_LABELS
+
+Row = TypeVar("Row", bound=models.Model)
+Values = Mapping[str, Any] | Sequence[Any]
+#: A number that no trial reaches, where none is given.
+LAST_NUMBER = 2**31 - 1
+
+
+class _Prepared(psycopg.Cursor[Any]):
+    """A cursor whose parameters travel beside the text, which is parsed and planned once per connection."""
+
+    def execute(self, query: Any, params: Any = None, **_: Any) -> _Prepared:
+        return super().execute(query, params, prepare=True)
+
+
+def rows(sql: str, values: Values) -> list[tuple[Any, ...]]:
+    """Rows of one statement, jsonb as text. Raises what the database module of Django raises.
+
+    ``sql`` has placeholders %s or %(name)s and is one of few texts: what varies goes into ``values``.
+    """
+    with _cursor() as cursor:
+        cursor.execute(sql, values)
+        return list(cursor.fetchall())
+
+
+def change(sql: str, values: Values) -> int:
+    """Run a statement without an answer; returns how many rows it changed."""
+    with _cursor() as cursor:
+        cursor.execute(sql, values)
+        return int(cursor.rowcount)
+
+
+def read(model: type[Row], where: str, values: Values) -> list[Row]:
+    """Whole rows of a model; ``where`` is all that follows the name of its table."""
+    sql = f"SELECT {columns(model)} FROM {model._meta.db_table} {where}"  # noqa: S608 - names of columns
+    return [instance(model, found) for found in rows(sql, values)]
+
+
+def first(model: type[Row], where: str, values: Values) -> Row | None:
+    """The first of the rows, None when there is none."""
+    found = read(model, where, values)
+    return found[0] if found else None
+
+
+@cache
+def columns(model: type[models.Model]) -> str:
+    """The columns of a model, for SELECT and RETURNING."""
+    return ", ".join(f"{model._meta.db_table}.{field.column}" for field in model._meta.concrete_fields)
+
+
+def instance(model: type[Row], values: Iterable[Any]) -> Row:
+    """A row from the values of ``columns``."""
+    names, converted = _readers(model)
+    plain = list(values)
+    for at, convert in converted:
+        plain[at] = convert(plain[at], None, connection)
+    return model.from_db(connection.alias, names, plain)
+
+
+@cache
+def _readers(model: type[models.Model]) -> tuple[list[str], list[tuple[int, Any]]]:
+    """Names of the fields, and how those that need it are converted."""
+    fields = model._meta.concrete_fields
+    convert = [(at, field.from_db_value) for at, field in enumerate(fields) if hasattr(field, "from_db_value")]
+    return [field.attname for field in fields], convert
+
+
+def _cursor() -> Any:
+    connection.ensure_connection()
+    cursor: Any = _Prepared(connection.connection)
+    return connection.make_debug_cursor(cursor) if connection.queries_logged else connection.make_cursor(cursor)
+
+
+def one_of(words: Iterable[str]) -> str:
+    """Words of this program's vocabulary as the right side of IN."""
+    return "(" + ", ".join(f"'{word}'" for word in sorted(words)) + ")"
+
+
+#: Trials that may be compared by score; see ``trials.querysets.RANKED``.
+SCORED = f"label IN {one_of(SCORED_LABELS)}"
