@@ -39,13 +39,18 @@ def worked(what): print("WORKED: " + what, flush=True)
 """
 
 
+# Two fair coins all fall on the harmless side this often in a row once in a million million times.
+LUCK = 20
+
+
 @dataclass(frozen=True)
 class Attack:
     """One way to cheat, and what must come of it.
 
     entry: its number in the catalogue of attacks. places: place in the tiny recipe -> code. label, reason: the verdict;
     reason is a regular expression. same: the score is that of the honest recipe, to the bit; worse: it is clearly above
-    that (golf). settings, limits: what is changed of the small profile.
+    that (golf). chance: each process draws whether to attack; where none did, the result is the honest one. settings,
+    limits: what is changed of the small profile.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Attack:
     reason: str = ""
     same: bool = True
     worse: bool = False
+    chance: bool = False
     arenas: Sequence[str] = ("golf",)
     settings: Mapping[str, object] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
@@ -66,6 +72,16 @@ class Attack:
     def run(self, arena: Arena, *, level: str = "L3") -> tuple[Measurement, Outcome]:
         """Its measurement and verdict."""
         return arena.measured(self.edits(), changed(arena.profile, self.settings, **self.limits), level=level)
+
+    def without_luck(self, arena: Arena, honest: Measurement) -> tuple[Measurement, Outcome]:
+        """Its measurement and verdict in a run in which some process attacked; the runs before gained nothing."""
+        found, outcome = self.run(arena)
+        for _ in range(LUCK if self.chance else 0):
+            if outcome.label != VALID:
+                break
+            assert (outcome.score, found.secondary) == (honest.score, honest.secondary)
+            found, outcome = self.run(arena)
+        return found, outcome
 
 
 def invalid(name: str, entry: str, places: Mapping[str, str], reason: str = "", **more: Any) -> Attack:

@@ -214,6 +214,7 @@ ATTACKS = [
         "A3",
         {"loaded": COIN, "logits": "if self.coin: out[0, 0, 0] = np.nan"},
         "not finite|not causal",
+        chance=True,
         arenas=["core"],
     ),
 ]
