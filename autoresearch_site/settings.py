@@ -162,11 +162,12 @@ def _surviving(database: dict[str, Any]) -> dict[str, Any]:
         "keepalives_interval": probes,
         "keepalives_count": 3,
         "tcp_user_timeout": 1000 * LEASE_SECONDS,
-        # Only what trials.statements runs is prepared (queries of the mapper carry their values in their text), and all of
-        # that goes by indexes, whatever the values: planned once.
+        # Only what trials.statements runs is prepared (queries of the mapper carry their values in their text), and all
+        # of that goes by indexes, whatever the values: planned once.
         "prepare_threshold": 5,
         # A host that is stopped or cut off inside a transaction holds a campaign's lock: its server lets go of it.
-        "options": f"-c plan_cache_mode=force_generic_plan -c idle_in_transaction_session_timeout={LEASE_SECONDS}s -c tcp_keepalives_idle={probes} "
+        "options": "-c plan_cache_mode=force_generic_plan "
+        f"-c idle_in_transaction_session_timeout={LEASE_SECONDS}s -c tcp_keepalives_idle={probes} "
         f"-c tcp_keepalives_interval={probes} -c tcp_keepalives_count=3",
     }
     return database | {
