@@ -24,6 +24,7 @@ from celery.signals import (
     worker_process_shutdown,
 )
 from django.conf import settings
+from django.db import close_old_connections
 
 from autoresearch_site.process import die_with_parent
 from autoresearch_site.record import stop_unless_whole
@@ -73,6 +74,13 @@ def _record_is_whole(**_: object) -> None:
 def _queues_are_known(instance: Any, **_: object) -> None:
     """The pool's processes inherit what this worker measures on."""
     _device_kinds[:] = [name[len(EVALUATORS) :] for name in instance.app.amqp.queues.consume_from if EVALUATORS in name]
+
+
+@task_prerun.connect
+def _connection_serves(**_: object) -> None:
+    """Tasks share their process's connection: a new one costs the database more than most tasks. One that was lost
+    or is old is replaced, as between two requests to the site."""
+    close_old_connections()
 
 
 @worker_process_init.connect

@@ -238,6 +238,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 # A measurement of an hour outlives its broker: what is delivered again meanwhile finds it claimed.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_DB_REUSE_MAX = 1_000_000_000  # tasks; see autoresearch_site.celery, which looks after the connection instead
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {"specialists.run_session": {"queue": "agents"}}
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # in memory: no file that a full disk or a kill could spoil
