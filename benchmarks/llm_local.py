@@ -81,6 +81,9 @@ class Empty:
             raise LookupError(f"trial {number} is not shown to you")
         return TrialText(0, {"score": 2.0})
 
+    def hidden(self, numbers: Sequence[int]) -> int | None:
+        return next(filter(None, numbers), None)
+
 
 def measure(report: Report) -> None:
     """A structured answer and a session; every request must carry usage."""

@@ -6,6 +6,7 @@ With policy ``none`` an agent learns the scores of the start and of the best tri
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from django.db.models import Q
@@ -18,6 +19,7 @@ from trials.querysets import TrialQuerySet
 from trials.services import approvals
 from trials.services.blobs import get_text, get_tree
 from trials.standing import why
+from trials.statements import first
 
 ROWS = 20
 #: Words are looked for in so many of the newest visible trials: the cost of a search does not grow with the campaign.
@@ -29,10 +31,12 @@ def source_reader(campaign: Campaign, view: LineageSlice) -> Callable[[int], Map
     """Reads the source of the start, the best and of visible trials; anything else is refused with LookupError."""
     shown = {entry.number for entry in view.entries()} | {0}
 
+    @cache
     def read(number: int) -> Mapping[str, str]:
         if number not in shown and not visible_trials(campaign, view.role, view.up_to).filter(number=number).exists():
             raise LookupError(f"trial {number} is not in this lineage slice")
-        trial = Trial.objects.get(campaign=campaign, number=number)
+        trial = first(Trial, "WHERE campaign_id = %s AND number = %s", [campaign.pk, number])
+        assert trial is not None, "shown"
         if closed := approvals.no_base(campaign, trial):
             raise NoBase(closed)
         return decode(get_tree(trial.tree_sha256))
@@ -80,6 +84,15 @@ class TrialLibrary:
             diff=get_text(found.diff_id),
             log=get_text(found.log_id),
         )
+
+    def hidden(self, numbers: Sequence[int]) -> int | None:
+        """See specialists.proposals.Library."""
+        best = self._view.best
+        asked = [number for number in numbers if number != 0 and (best is None or number != best.number)]
+        if not asked:
+            return None
+        shown = set(self._visible.filter(number__in=asked).values_list("number", flat=True))
+        return next((number for number in asked if number not in shown), None)
 
     def _campaign_end(self) -> int:
         last = Campaign.objects.values_list("last_number", flat=True).get(pk=self._campaign.pk)

@@ -102,6 +102,9 @@ class Library(Protocol):
     def trial(self, number: int) -> TrialText:
         """Raises LookupError, with the same words for a hidden trial as for one that does not exist."""
 
+    def hidden(self, numbers: Sequence[int]) -> int | None:
+        """The first of several trials that ``trial`` would refuse, None when it would show all of them."""
+
 
 @dataclass(frozen=True)
 class Bench:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from time import monotonic
 from typing import Any
 
 import anyio
-from asgiref.sync import sync_to_async
 from pydantic_ai.exceptions import (
     ModelAPIError,
     ModelConnectionError,
@@ -35,6 +36,7 @@ from pydantic_ai.usage import RequestUsage
 
 from specialists.proposals import Account, CallRecord, Need, SessionFailed, Usage
 from specialists.proposers.llm import prices
+from specialists.proposers.llm.bridge import here
 from specialists.proposers.llm.plan import Connection
 from specialists.redaction import redact
 from specialists.vocab import Fault
@@ -47,6 +49,8 @@ FIRST_PAUSE, LONGEST_PAUSE, LONGEST_ASKED = 1.0, 60.0, 600.0
 BYTES_PER_TOKEN = 3
 PASSING = (ModelRateLimitError, ModelServerError, ModelUnavailableError, ModelConnectionError)
 PASSING_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+#: Clients that a process keeps, one for each model that its sessions have spoken with lately.
+KEPT_CLIENTS = 16
 
 
 class BrokenOff(ModelConnectionError):
@@ -80,6 +84,17 @@ def connect(model: str, connection: Connection) -> Model:
     return OpenAIChatModel(model, provider=local, profile=whole)
 
 
+def connected(model: str, connection: Connection) -> Model:
+    """``connect``, once in a process: a client's certificates take longer to read than a request, and its connections
+    stay open. For use in the loop of ``bridge`` only."""
+    return _kept(os.getpid(), model, connection)
+
+
+@lru_cache(maxsize=KEPT_CLIENTS)
+def _kept(_process: int, model: str, connection: Connection) -> Model:
+    return connect(model, connection)
+
+
 class PaidModel(WrapperModel):
     """A model whose every request is reserved, tried until it succeeds or is hopeless, and recorded.
 
@@ -102,6 +117,7 @@ class PaidModel(WrapperModel):
         self.name, self.table, self.most = name, table, most
         self.recorded = 0  # messages of the conversation that are in the transcript
         self.turns = 0
+        self.called: list[str] = []  # tools that the last answer asked for
         self._context = 0  # tokens of the conversation at the last answer
         self._pause = pause or _drawn
 
@@ -115,7 +131,7 @@ class PaidModel(WrapperModel):
         new = messages[self.recorded :]
         estimate = self._context + _bytes(new, model_request_parameters if self.turns == 0 else None) // BYTES_PER_TOKEN
         for failed in range(self.connection.retries + 1):
-            most = await _here(self.account.reserve)(self._need(estimate), self.most, LEAST_ANSWER)
+            most = await here(self.account.reserve, self._need(estimate), self.most, LEAST_ANSWER)
             settings = ModelSettings(
                 **(model_settings or {}), max_tokens=most, max_retries=0, timeout=self.connection.silence
             )
@@ -126,6 +142,7 @@ class PaidModel(WrapperModel):
             await self._write(at, monotonic() - begun, sent, done)
             if done.response is not None:
                 self.turns += 1
+                self.called = [part.tool_name for part in done.response.tool_calls]
                 self.recorded += 1
                 self._context = done.used.input_tokens + done.used.output_tokens
                 if done.response.finish_reason == "content_filter":
@@ -175,7 +192,7 @@ class PaidModel(WrapperModel):
         cost = Decimal(0) if free else prices.cost(self.table, self.name, usage)
         received = [] if done.response is None else [done.response]
         body = json.dumps({"sent": dumped(sent), "received": dumped(received)})
-        await _here(self.account.record)(CallRecord(self.name, at, seconds, usage, cost, done.why, body))
+        await here(self.account.record, CallRecord(self.name, at, seconds, usage, cost, done.why, body))
 
 
 def passing(error: Exception) -> bool:
@@ -215,8 +232,3 @@ def _bytes(messages: Sequence[ModelMessage], parameters: ModelRequestParameters 
     tools = [] if parameters is None else [*parameters.function_tools, *parameters.output_tools]
     schemas = sum(len(json.dumps(tool.parameters_json_schema)) + len(tool.description or "") for tool in tools)
     return len(ModelMessagesTypeAdapter.dump_json(list(messages))) + schemas
-
-
-def _here(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Run in the thread that started the session: it holds the database connection and may start sandboxes."""
-    return sync_to_async(function, thread_sensitive=True)

@@ -235,13 +235,13 @@ TOOLS = (
 )
 
 
-def answer(desk: Desk, tool: str, arguments: Mapping[str, Any]) -> str:
-    """Run one tool. A refused edit or an unknown file is an answer, not an end."""
+def answer(desk: Desk, tool: str, arguments: Mapping[str, Any]) -> tuple[str, bool]:
+    """Run one tool; what it says, and whether it was done. A refused edit or an unknown file is an answer, no end."""
     try:
         said: str = getattr(desk, tool)(**arguments)
     except EditRefused as error:
-        said = desk.fence.block("refused", str(error))
-    return said
+        return desk.fence.block("refused", str(error)), False
+    return said, True
 
 
 def _row(trial: TrialText) -> str:
