@@ -112,14 +112,18 @@ def _fresh(draw: random.Random) -> str:
 
 
 def _by_tools(asked: Asked, draw: random.Random) -> Reply:
-    if asked.turns == 0:
-        return Reply("", [Use("read_file", {"name": "model.py", "start": 1, "lines": 20})])
-    if asked.turns == 1:
-        found = _RATE.search("\n".join(asked.results))
-        old = "RATE = 0.5" if found is None else found[0]
-        return Reply("", [Use("replace", {"name": "model.py", "old": old, "new": _fresh(draw)})])
-    hypothesis = f"The loss depends on the rate; draw {draw.randrange(10**6)} may lie nearer to its minimum."
-    return Reply("", [Use("submit", {"hypothesis": hypothesis, "evidence": [0]})])
+    """The edit and the submission in one turn, as models do it: the program is in the opening."""
+    submit = Use("submit", {"hypothesis": _hypothesis(draw), "evidence": [0]})
+    if asked.turns:  # it was told that something like this was tried
+        return Reply("", [submit])
+    old = _RATE.search(asked.opening, asked.opening.rfind("<<data "))
+    assert old is not None
+    return Reply("", [Use("replace", {"name": "model.py", "old": old[0], "new": _fresh(draw)}), submit])
+
+
+def _hypothesis(draw: random.Random) -> str:
+    """Words that hardly meet twice: what a model says of its ideas differs from trial to trial."""
+    return " ".join("".join(draw.choices("abcdefghijklmnoprstuvw", k=7)) for _ in range(12))
 
 
 def _by_blocks(asked: Asked, draw: random.Random) -> Reply:

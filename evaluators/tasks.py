@@ -19,11 +19,12 @@ def evaluate(evaluation_id: int, then: Then | None = None) -> None:
 
 @shared_task(name="evaluators.judge")
 def judge(campaign_id: int, then: Then | None = None) -> None:
-    """Record what was measured, then call back whoever ordered it (a task name and its argument)."""
+    """Record what was measured, then call back whoever ordered it (a task name and its argument), here and now: a
+    message to the queue that this came from would only cost its way."""
     services.judge_measured(campaign_id)
     if then is not None:
         name, argument = then
-        current_app.send_task(name, args=[argument])
+        current_app.tasks[name](argument)
 
 
 def enqueue(evaluation_id: int, device: str, then: Then | None = None) -> None:

@@ -63,7 +63,7 @@ def test_a_tiny_swarm_goes_the_whole_way() -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     assert [row["what"] for row in found["rows"]] == ["efficiency", "efficiency", "cpu"]
     assert [row["trials"] for row in found["rows"]] == [4, 2, 6]
-    assert found["asked"] >= 3 * 12  # read, replace, submit
+    assert found["asked"] >= 12  # each session edits and submits in one turn
     ten, one, cpu = found["rows"]
     assert 0 < one["trials_per_s"] < 1 / swarm_task.WAIT_SECONDS and ten["trials_per_s"] > 0
     assert sum(found["own"]) > 0 and cpu["evaluation_ms"] > 0

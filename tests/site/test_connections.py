@@ -17,7 +17,7 @@ def between_tasks() -> None:
     """What Celery does around a task of a worker."""
     fixup = DjangoWorkerFixup(app)
     fixup.close_database()
-    task_prerun.send(sender=None)
+    task_prerun.send(sender=None, task_id="between")
     fixup.close_database()
 
 
