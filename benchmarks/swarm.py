@@ -210,11 +210,12 @@ def rival(report: Report, system: Rival, url: str, trials: int) -> list[float]:
 def windows(report: Report, name: str, looks: list[Look], trials: int) -> list[float]:
     """One row for a system; returns CPU milliseconds per trial of each window."""
     system, evaluations = per_trial(looks, trials), per_trial(looks, trials, "evaluations")
+    growth = round(system[-1] / system[0], 3) if system[0] else None  # few trials may take less than the clock shows
     report.rows.append(
         {
             "what": "cpu", "system": name, "trials": trials, "cpu_ms": [round(value, 1) for value in system],
             "evaluation_ms": round(statistics.fmean(evaluations), 1),
-            "last_over_first": round(system[-1] / system[0], 3), "load_average": round(os.getloadavg()[0], 1),
+            "last_over_first": growth, "load_average": round(os.getloadavg()[0], 1),
         }
     )  # fmt: skip
     return system

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from celery.fixups.django import DjangoWorkerFixup
-from celery.signals import task_prerun
+from celery.signals import task_postrun, task_prerun
 from django.db import connection
 
 from autoresearch_site.celery import app
@@ -18,6 +18,7 @@ def between_tasks() -> None:
     fixup = DjangoWorkerFixup(app)
     fixup.close_database()
     task_prerun.send(sender=None, task_id="between")
+    task_postrun.send(sender=None, task_id="between")
     fixup.close_database()
 
 
