@@ -222,11 +222,6 @@ def _account(campaign: Campaign, role: str) -> Account:
     return Account.objects.select_for_update().get(campaign=campaign, role=role)
 
 
-def closed_accounts(campaign: Campaign) -> Mapping[str, str]:
-    """Role, or an empty name for the campaign -> why its budget has no room for another request."""
-    return dict(Account.objects.filter(campaign=campaign).exclude(closed="").values_list("role", "closed"))
-
-
 def _spent(account: Account) -> Spent:
     return Spent(account.requests, account.input_tokens + account.output_tokens, account.cost)
 
