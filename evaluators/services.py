@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +24,7 @@ from trials.patience import until_answered
 from trials.services import leases, outcomes, remeasures, repeats
 from trials.services.blobs import get_tree
 from trials.services.verdicts import Verdict
+from trials.statements import first, rows
 from trials.vocab import EvaluationState, KeepRule, Label, Purpose
 from trials.worker_models import Worker
 
@@ -34,16 +35,13 @@ EXPLAINED_AT_ONCE = 200
 
 def evaluate(evaluation_id: int) -> int | None:
     """Take one work order through its measurement; returns the campaign to judge, None when there was nothing to do."""
-    order = Evaluation.objects.select_related("campaign", "trial").filter(pk=evaluation_id).first()
+    order = first(Evaluation, "WHERE id = %s", [evaluation_id])
     if order is None or order.state != EvaluationState.QUEUED:
         return None
-    with _about(order):
+    order.campaign = _campaign(order.campaign_id)
+    [(number,)] = rows("SELECT number FROM trials_trial WHERE id = %s", [order.trial_id])
+    with about(campaign=order.campaign.slug, trial=number, evaluation=order.pk):
         return _evaluate(order)
-
-
-def _about(order: Evaluation) -> AbstractContextManager[None]:
-    """Log lines say which work order of which trial they are about."""
-    return about(campaign=order.campaign.slug, trial=order.trial.number, evaluation=order.pk)
 
 
 def _evaluate(order: Evaluation) -> int | None:
@@ -90,6 +88,12 @@ def _claimed(evaluation_id: int) -> int | None:
 def heartbeat_seconds() -> float:
     """A lease outlasts several heartbeats that are lost."""
     return min(2.0, settings.LEASE_SECONDS / 8)
+
+
+def _campaign(campaign_id: int) -> Campaign:
+    found = first(Campaign, "WHERE id = %s", [campaign_id])
+    assert found is not None, "a campaign with work orders is protected"
+    return found
 
 
 def why_unfit(order: Evaluation) -> str:
@@ -193,39 +197,44 @@ def judge_measured(campaign_id: int) -> int:
     not depend on which worker was faster.
     """
     recorded = 0
-    while found := sum(_recorded(evaluation) for evaluation in _waiting(campaign_id)):
-        recorded += found  # what was held back may be next now
+    while waiting := rows(_WAITING, [campaign_id]):
+        done = [_recorded(campaign_id, *order) for order in waiting]
+        recorded += sum(done)
+        if all(done) or not any(done):
+            break  # else what was held back may be next now
     return recorded
 
 
-def _waiting(campaign_id: int) -> list[Evaluation]:
-    waiting = Evaluation.objects.filter(campaign_id=campaign_id, state=EvaluationState.MEASURED)
-    return list(waiting.select_related("campaign", "measurement", "trial").order_by("trial__number", "pk"))
+_WAITING = f"""
+SELECT one.id, one.purpose, trial.number, measured.body
+  FROM trials_evaluation AS one JOIN trials_trial AS trial ON trial.id = one.trial_id
+  JOIN trials_measurement AS measured ON measured.evaluation_id = one.id
+ WHERE one.campaign_id = %s AND one.state = '{EvaluationState.MEASURED}' ORDER BY trial.number, one.id
+"""  # noqa: S608 - words of this program
 
 
-def _recorded(evaluation: Evaluation) -> bool:
-    with _about(evaluation):
-        return _record(evaluation)
+def _recorded(campaign_id: int, evaluation_id: int, purpose: str, number: int, body: str) -> bool:
+    campaign = _campaign(campaign_id)
+    with about(campaign=campaign.slug, trial=number, evaluation=evaluation_id):
+        return _record(campaign, evaluation_id, purpose, number, body)
 
 
-def _record(evaluation: Evaluation) -> bool:
+def _record(campaign: Campaign, evaluation_id: int, purpose: str, number: int, body: str) -> bool:
     """False where there is nothing to record, or not yet."""
-    if evaluation.purpose == Purpose.SEALED:
-        return outcomes.record_sealed(evaluation.pk)
-    if evaluation.purpose == Purpose.TRIAL and _held_back(evaluation):
+    if purpose == Purpose.SEALED:
+        return outcomes.record_sealed(evaluation_id)
+    if purpose == Purpose.TRIAL and _held_back(campaign, number):
         return False
-    verdict = judge(evaluation.campaign, evaluation.measurement.record)
-    if evaluation.purpose == Purpose.TRIAL:
-        return outcomes.record_outcome(evaluation.pk, verdict) is not None
-    if evaluation.purpose == Purpose.REMEASURE:
-        return remeasures.record(evaluation.pk, verdict)
-    return repeats.record(evaluation.pk, verdict)
+    verdict = judge(campaign, json.loads(body))
+    if purpose == Purpose.TRIAL:
+        return outcomes.record_outcome(evaluation_id, verdict) is not None
+    if purpose == Purpose.REMEASURE:
+        return remeasures.record(evaluation_id, verdict)
+    return repeats.record(evaluation_id, verdict)
 
 
-def _held_back(evaluation: Evaluation) -> bool:
+def _held_back(campaign: Campaign, number: int) -> bool:
     """A trial waits until the noise is known, and in a reproducible campaign for its turn."""
-    campaign = Campaign.objects.get(pk=evaluation.campaign_id)
-    number = evaluation.trial.number
     if number > 0 and campaign.keep_rule == KeepRule.VERIFIED and campaign.noise_sd is None:
         return True
     undecided = Confirmation.objects.open(campaign.pk)

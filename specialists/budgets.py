@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -35,9 +35,9 @@ class Spent:
     tokens: int = 0
     usd: Decimal = Decimal(0)
 
-    def plus(self, tokens: int, usd: Decimal) -> Spent:
-        """With what a request under way may use at most."""
-        return replace(self, turns=self.turns + (tokens > 0), tokens=self.tokens + tokens, usd=self.usd + usd)
+    def plus(self, other: Spent) -> Spent:
+        """With what requests under way may use at most."""
+        return Spent(self.turns + other.turns, self.tokens + other.tokens, self.usd + other.usd)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 
 from evaluators.contract import Environment, EnvironmentSpec
 from evaluators.registry import ENVIRONMENTS
-from specialists import checkpoints, dispatch, quotas, sessions
+from specialists import accounts, checkpoints, dispatch, quotas
 from specialists.proposers.catalog import applies
 from specialists.proposers.command.config import NotConfigured
 from specialists.proposers.command.proposer import configured
@@ -264,7 +264,7 @@ def resume(campaign: Campaign, *, actor: str) -> Campaign:
     """Go on after a pause. Raises WrongState, also while the launcher has used his hours or dollars."""
     if why := quotas.of_launcher(campaign):
         raise campaigns.WrongState(f"{campaign.slug} cannot go on, {why}: expected an admin to raise it")
-    sessions.forgive(campaign)
+    accounts.forgive(campaign)
     resumed = campaigns.change_state(campaign.pk, CampaignState.RUNNING, actor=actor, reason="")
     dispatch.advance(resumed.pk)
     return resumed

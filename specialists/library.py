@@ -19,6 +19,7 @@ from trials.querysets import TrialQuerySet
 from trials.services import approvals
 from trials.services.blobs import get_text, get_tree
 from trials.standing import why
+from trials.statements import first
 
 ROWS = 20
 #: Words are looked for in so many of the newest visible trials: the cost of a search does not grow with the campaign.
@@ -34,7 +35,8 @@ def source_reader(campaign: Campaign, view: LineageSlice) -> Callable[[int], Map
     def read(number: int) -> Mapping[str, str]:
         if number not in shown and not visible_trials(campaign, view.role, view.up_to).filter(number=number).exists():
             raise LookupError(f"trial {number} is not in this lineage slice")
-        trial = Trial.objects.get(campaign=campaign, number=number)
+        trial = first(Trial, "WHERE campaign_id = %s AND number = %s", [campaign.pk, number])
+        assert trial is not None, "shown"
         if closed := approvals.no_base(campaign, trial):
             raise NoBase(closed)
         return decode(get_tree(trial.tree_sha256))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 
 from django.conf import settings
 from django.db import close_old_connections, transaction
@@ -15,7 +15,7 @@ from evaluators import services as evaluators
 from evaluators.preflight import refusal
 from evaluators.registry import profile_of
 from evaluators.sizing import projected_size
-from specialists import checkpoints, dispatch, loop, quotas, sessions
+from specialists import accounts, checkpoints, dispatch, loop, quotas, sessions
 from specialists.budgets import Budget
 from specialists.lease import Lease, LeaseLost
 from specialists.library import TrialLibrary, source_reader
@@ -35,6 +35,7 @@ from trials.patience import until_answered
 from trials.repeated import similar
 from trials.services import approvals, campaigns, leases, repeats, submissions
 from trials.services.events import append_event
+from trials.services.rows import insert
 from trials.vocab import CampaignState, EventKind, Purpose
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def _finish_when_sealed(campaign: Campaign) -> None:
 
 def _start_session(campaign: Campaign, decision: loop.StartSession) -> None:
     now = clock.now()
-    session = Session.objects.create(
+    session = Session(
         campaign=campaign,
         number=decision.number,
         role=decision.role,
@@ -91,8 +92,9 @@ def _start_session(campaign: Campaign, decision: loop.StartSession) -> None:
         started_at=now,
         lease_expires_at=now + sessions.wait(),
     )
+    insert(session)
     if campaign.agent:
-        sessions.open_accounts(campaign, session.role)
+        accounts.open_accounts(campaign, session.role)
     payload = {"session": session.number, "role": session.role, "up_to": session.up_to, "seed": session.seed}
     append_event(campaign, EventKind.SESSION_STARTED, "loop", payload)
     after_commit(dispatch.session, session)
@@ -111,6 +113,7 @@ def _run(session: Session) -> None:
     role = next(role_from_json(role) for role in campaign.roles if role["name"] == session.role)
     view = build_slice(campaign, role.name, up_to=session.up_to)
     transcripts: list[str] = []
+    submitted = False
 
     def end(state: SessionState, note: str, fault: Fault | str = "") -> None:
         fault = fault if campaign.agent else ""
@@ -132,7 +135,9 @@ def _run(session: Session) -> None:
                 end(SessionState.NOTHING, f"{answer.reason}. {tried}")
             else:
                 transcript = "".join(transcripts[-1:])
-                until_answered(lambda: _submit(session, role, view, answer, transcript), f"submitting of {session}")
+                submitted = until_answered(
+                    lambda: _submit(session, request, answer, transcript), f"submitting of {session}"
+                )
         except SessionFailed as error:
             end(SessionState.FAILED, str(error), error.fault)
         except (BadProposal, submissions.DuplicateSource) as error:
@@ -142,7 +147,8 @@ def _run(session: Session) -> None:
         except Exception as error:
             logger.exception("session %s of campaign %s failed", session.number, campaign.slug)
             end(SessionState.FAILED, f"{type(error).__name__}: {error}", Fault.WORKER)
-    dispatch.advance(campaign.pk)
+    if campaign.reproducible or not submitted:  # else its trial has taken its place, and nothing else may begin
+        dispatch.advance(campaign.pk)
 
 
 def _request(campaign: Campaign, session: Session, role: Role, view: LineageSlice) -> Request:
@@ -155,7 +161,7 @@ def _request(campaign: Campaign, session: Session, role: Role, view: LineageSlic
         limits=campaign.spec["profile"]["limits"],
         environment=campaign.environment,
         may_change=campaign.may_change(role.surface),
-        similar=partial(similar, campaign, role.name, up_to=view.up_to),
+        similar=cache(partial(similar, campaign, role.name, up_to=view.up_to)),
     )
 
 
@@ -168,7 +174,7 @@ def _bench(request: Request, campaign: Campaign, session: Session, view: Lineage
         title=environment.spec.title,
         joins=environment.spec.joins,
         library=TrialLibrary(campaign, view),
-        account=sessions.SessionAccount(session, budgets, request.held),
+        account=accounts.SessionAccount(session, budgets, request.held),
         preflight=lambda files, parent: refusal(environment.spec, encode(files), encode(parent), request.may_change),
         project_size=lambda files: projected_size(
             environment, profile, encode(files), seed=campaign.seed, minimum_level=campaign.minimum_level
@@ -186,9 +192,10 @@ def twin_finder(campaign: Campaign, role: str, up_to: int | None) -> Callable[[M
     return seen
 
 
-def _submit(session: Session, role: Role, view: LineageSlice, proposal: Proposal, transcript: str) -> None:
-    campaign = session.campaign
-    parent = source_reader(campaign, view)(proposal.parent)
+def _submit(session: Session, request: Request, proposal: Proposal, transcript: str) -> bool:
+    """False where the session no longer counts."""
+    campaign, role, view = session.campaign, request.role, request.view
+    parent = request.read_source(proposal.parent)
     files = check(proposal, parent, campaign.may_change(role.surface))
     submission = submissions.Submission(
         role=role.name,
@@ -205,7 +212,7 @@ def _submit(session: Session, role: Role, view: LineageSlice, proposal: Proposal
             "notes": dict(proposal.notes),
             "similar": [
                 {"trial": earlier.number, "likeness": earlier.likeness}
-                for earlier in similar(campaign, role.name, proposal.hypothesis, up_to=view.up_to)
+                for earlier in request.similar(proposal.hypothesis)
             ],
             "session": session.number,
             **sessions.paid(session),
@@ -216,7 +223,7 @@ def _submit(session: Session, role: Role, view: LineageSlice, proposal: Proposal
     with transaction.atomic():
         locked: Campaign = Campaign.objects.locked(campaign.pk)
         if not sessions.holds(session):
-            return
+            return False
         trial = submissions.submit_trial(
             locked.pk,
             submission,
@@ -225,6 +232,7 @@ def _submit(session: Session, role: Role, view: LineageSlice, proposal: Proposal
             accepted=_accepted(campaign),
         )
         sessions.close(session, SessionState.SUBMITTED, note="", view=view.text(), trial=trial, transcript=transcript)
+    return True
 
 
 def _accepted(campaign: Campaign) -> set[CampaignState]:

@@ -18,7 +18,7 @@ SOURCES = sorted(
 WRITING = {"save", "create", "bulk_create", "get_or_create", "update_or_create", "bulk_update"}
 # Rows that are not the record: agent sessions, studies, users and their log-ins have their own writers.
 WRITERS = {
-    "specialists/services.py", "specialists/sessions.py", "autoresearch_site/bootstrap.py",
+    "specialists/services.py", "specialists/accounts.py", "specialists/sessions.py", "autoresearch_site/bootstrap.py",
     "autoresearch_site/screenshots.py", "specialists/quotas.py",
 }  # fmt: skip
 WRITERS |= {f"specialists/studies/{name}.py" for name in ("services", "reports")}
