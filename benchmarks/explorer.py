@@ -24,7 +24,7 @@ from django.test import Client
 
 from autoresearch_site.bootstrap import migrate_embedded
 from autoresearch_site.local import ensure_servers
-from trials.consumers import CampaignConsumer
+from trials.catch_up import answers
 from trials.explorer.pages import PLOTS
 from trials.models import Campaign, Trial
 
@@ -86,14 +86,11 @@ def measured(campaign: Campaign, client: Client) -> dict[str, tuple[float, int]]
 
 def poll(campaign: Campaign, client: Client) -> Callable[[], None]:
     """What a socket asks after a reconnect at which nothing was missed."""
-    consumer = CampaignConsumer()
-    consumer.slug = campaign.slug
-    consumer.scope = {"user": User.objects.get(pk=client.session["_auth_user_id"])}
-    read = vars(CampaignConsumer)["_campaign_after"].func  # the work without the change of threads
+    account = int(client.session["_auth_user_id"])
 
     def ask() -> None:
-        [head] = read(consumer, campaign.last_seq)
-        assert head["type"] == "head"
+        [text] = answers(campaign.slug, [(account, campaign.last_seq)])
+        assert text is not None and '"more":false' in text
 
     return ask
 

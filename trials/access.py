@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
@@ -27,6 +30,17 @@ def sees_every_campaign(user: Viewer) -> bool:
 
 def _has(user: Viewer, permission: str) -> bool:
     return bool(user.is_active) and isinstance(user, PermissionsMixin) and user.has_perm(permission)
+
+
+def viewers(slug: str, accounts: Collection[int]) -> tuple[Campaign | None, set[int]]:
+    """The campaign with this slug, None where there is none, and which of these accounts (by key) may see it now."""
+    campaign = Campaign.objects.select_related("best_trial").with_restriction().filter(slug=slug).first()
+    active = get_user_model().objects.filter(pk__in=accounts, is_active=True)
+    if campaign is None:
+        return None, set()
+    if not campaign.restricted:
+        return campaign, set(active.values_list("pk", flat=True))
+    return campaign, {user.pk for user in active if visible_campaigns(user).filter(pk=campaign.pk).exists()}
 
 
 def access_campaign(user: Viewer, slug: str) -> Campaign:

@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 
 from tests.browser.conftest import Complaints
 from tests.factories import finish, make_campaign, run_trial, start, submit
-from trials import consumers
+from trials import catch_up
 from trials.live import campaign_head, trial_row
 from trials.models import Campaign, Trial
 from trials.services import answers, campaigns, leases
@@ -142,7 +142,7 @@ def test_after_a_dropped_socket_the_page_equals_the_database(
     finish(start(waiting), 2.3)
     with transaction.atomic():  # more events than one page of a catch-up
         locked = Campaign.objects.locked(campaign.pk)
-        for number in range(consumers.PAGE):
+        for number in range(catch_up.PAGE):
             append_event(locked, EventKind.SESSION_STARTED, "loop", {"session": number})
     for number in range(25):
         label = "crash" if number % 3 == 0 else "valid"

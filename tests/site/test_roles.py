@@ -208,8 +208,7 @@ def test_an_open_page_ends_when_its_reader_is_left_out(site_url: str, campaign: 
         additional_headers={"Cookie": cookie},  # type: ignore[arg-type]
     ) as link:
         link.send(json.dumps({"type": "catch_up", "after": 0}))
-        while json.loads(link.recv(20))["type"] != "head":
-            pass
+        assert json.loads(link.recv(20))["messages"][-1]["type"] == "head"
         people.restrict(campaign, ["researcher"], actor="test")
         with pytest.raises(ConnectionClosed) as closed:
             while True:

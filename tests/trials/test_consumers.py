@@ -12,16 +12,20 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import pytest
+from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import connection, connections, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tests.factories import finish, make_campaign, run_trial, start, submit
-from trials import consumers, live
+from trials import catch_up, consumers, hub, live
 from trials.models import Campaign, Event
+from trials.people_models import Restriction
 from trials.services import leases
 from trials.services.events import append_event
 from trials.vocab import EventKind
@@ -119,7 +123,7 @@ def test_a_catch_up_answers_what_came_after_a_number(site_url: str, campaign: Ca
 def test_long_catch_ups_come_in_pages(site_url: str, campaign: Campaign, cookie: str) -> None:
     with transaction.atomic():
         locked = Campaign.objects.locked(campaign.pk)
-        for number in range(consumers.PAGE + 20):
+        for number in range(catch_up.PAGE + 20):
             append_event(locked, EventKind.SESSION_STARTED, "loop", {"session": number})
     campaign.refresh_from_db()
     after, found = 0, []
@@ -127,7 +131,7 @@ def test_long_catch_ups_come_in_pages(site_url: str, campaign: Campaign, cookie:
         while after < campaign.last_seq:
             ask(link, after)
             messages, head = until_head(link)
-            assert len(messages) <= consumers.PAGE
+            assert len(messages) <= catch_up.PAGE
             assert head["more"] is (messages[-1]["seq"] < campaign.last_seq)
             found += [message["seq"] for message in messages]
             after = found[-1]
@@ -191,7 +195,7 @@ def test_a_slow_tab_is_told_of_a_gap_and_holds_up_nobody(site_url: str, campaign
     narrow = socket.socket()
     narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     narrow.connect((host.hostname, host.port))
-    pushes = consumers.QUEUE_LENGTH * 4
+    pushes, size = hub.WAITING - 100, 20_000  # far more than a tab may have waiting and the kernel keeps for it
     with (
         joined(site_url, campaign.slug, cookie=cookie, sock=narrow, max_queue=1, compression=None) as slow,
         joined(site_url, campaign.slug, cookie=cookie, compression=None, max_queue=None) as fast,
@@ -199,8 +203,8 @@ def test_a_slow_tab_is_told_of_a_gap_and_holds_up_nobody(site_url: str, campaign
         for link in (slow, fast):
             ask(link, campaign.last_seq)
             until_head(link)
-        for _ in range(pushes):
-            live.publish_progress(campaign.slug, 0, "x" * 20_000, 0.5)
+        for number in range(pushes):
+            live.publish_progress(campaign.slug, number, "x" * size, 0.5)
         submit(campaign)
         while take(fast)["type"] != "event":
             pass
@@ -216,7 +220,7 @@ def test_a_slow_tab_is_told_of_a_gap_and_holds_up_nobody(site_url: str, campaign
 
 
 def test_a_burst_comes_in_few_frames_and_nothing_of_it_is_lost(site_url: str, campaign: Campaign, cookie: str) -> None:
-    many = consumers.QUEUE_LENGTH - 20
+    many = hub.WAITING - 20
     with joined(site_url, campaign.slug, cookie=cookie) as link:
         ask(link, campaign.last_seq)
         until_head(link)
@@ -230,18 +234,120 @@ def test_a_burst_comes_in_few_frames_and_nothing_of_it_is_lost(site_url: str, ca
     assert found == list(range(many)) and frames >= 1
 
 
-def test_the_queue_of_a_socket_is_bounded() -> None:
-    async def fill() -> list[str]:
-        consumer = consumers.CampaignConsumer()
-        consumer.waiting, consumer.wake = consumers.deque(), asyncio.Event()
-        consumer.arrived = consumers.deque(maxlen=consumers.ALONE)
-        lengths = []
-        for number in range(consumers.QUEUE_LENGTH * 3):
-            await consumer.campaign_message({"message": {"type": "event", "seq": number}})
-            lengths.append(len(consumer.waiting))
-        assert max(lengths) <= consumers.QUEUE_LENGTH
-        return [message["type"] for message in consumer.waiting]
+def test_what_waits_for_a_tab_is_bounded_and_a_tab_that_is_behind_hears_no_more() -> None:
+    tab = consumers.CampaignConsumer()
+    tab.waiting, tab.waiting_bytes, tab.behind, tab.wake = consumers.deque(), 0, False, asyncio.Event()
+    text, most = "x" * 1000, 0
+    for _ in range(3 * consumers.QUEUE_BYTES // len(text)):
+        tab.give(text)
+        most = max(most, sum(map(len, tab.waiting)))
+    assert consumers.QUEUE_BYTES - len(text) < most <= consumers.QUEUE_BYTES
+    assert list(tab.waiting) == [hub.GAP]
 
-    kinds = asyncio.run(fill())
-    assert kinds[0] == "gap"
-    assert kinds.count("gap") == 1
+
+class Ear:
+    """A tab that only listens."""
+
+    def __init__(self, account: int = 0) -> None:
+        self.account, self.heard, self.code = account, list[dict[str, Any]](), 0
+
+    def give(self, text: str) -> None:
+        message = json.loads(text)
+        self.heard += message["messages"] if message["type"] == "frame" else [message]
+
+    def end(self, code: int) -> None:
+        self.code = code
+
+
+async def pushed(slug: str, ears: list[Ear], messages: list[dict[str, Any]], until: int) -> None:
+    """The messages go through the channel layer to a hub with these tabs, until each has heard so many."""
+    joined = [await hub.join(slug, ear) for ear in ears]
+    assert len(set(map(id, joined))) == 1
+    layer = get_channel_layer()
+    for message in messages:
+        await layer.group_send(live.group_name(slug), {"type": "campaign.message", "message": message})
+    async with asyncio.timeout(SECONDS):
+        while any(len(ear.heard) < until and not ear.code for ear in ears):
+            await asyncio.sleep(0.01)
+    for ear in ears:
+        await joined[0].leave(ear)
+    await database_sync_to_async(connections.close_all)()
+    assert not any(hubs for hubs in hub._hubs.values())
+
+
+def test_of_a_trials_progress_only_the_newest_waits_and_behind_what_came_before() -> None:
+    found = hub.Hub("slug")
+    for share in (0.1, 0.2):
+        found.take({"type": "progress", "trial": 1, "phase": "train", "progress": share})
+        found.take({"type": "progress", "trial": 2, "phase": "train", "progress": share})
+        found.take({"type": "event", "seq": share})
+    waiting = [json.loads(text) for text in found._waiting.values()]
+    assert [(each["type"], each.get("trial")) for each in waiting] == [
+        ("event", None), ("progress", 1), ("progress", 2), ("event", None)
+    ]  # fmt: skip
+    assert [each["progress"] for each in waiting if each["type"] == "progress"] == [0.2, 0.2]
+
+
+def test_more_than_a_hub_keeps_is_a_gap_for_everybody() -> None:
+    found = hub.Hub("slug")
+    for number in range(hub.WAITING + 1):
+        found.take({"type": "event", "seq": number})
+    assert list(found._waiting.values()) == [hub.GAP]
+
+
+def test_few_tabs_get_messages_one_by_one_and_many_in_frames() -> None:
+    found = hub.Hub("slug")
+    for _ in range(hub.ALONE - 1):
+        found.take({"type": "event", "seq": 1})
+    assert not found.busy()
+    found.tabs = {Ear() for _ in range(hub.DELIVERIES // 4)}
+    assert found.busy()
+
+
+def test_all_tabs_of_a_process_hear_the_same_through_one_hub(campaign: Campaign) -> None:
+    ears, many = [Ear(), Ear(), Ear()], 3 * hub.ALONE
+    messages: list[dict[str, Any]] = [{"type": "event", "seq": number} for number in range(many)]
+    asyncio.run(pushed(campaign.slug, ears, messages, many))
+    assert all(ear.heard == messages for ear in ears)
+
+
+def test_a_hub_of_each_process_hears_what_any_process_tells(site_url: str, campaign: Campaign, cookie: str) -> None:
+    ear, last = Ear(), campaign.last_seq
+    messages: list[dict[str, Any]] = [{"type": "event", "seq": last + number} for number in (1, 2, 3)]
+    with joined(site_url, campaign.slug, cookie=cookie) as link:
+        ask(link, last)
+        until_head(link)
+        asyncio.run(pushed(campaign.slug, [ear], messages, 3))
+        assert [take(link) for _ in messages] == ear.heard == messages
+
+
+def test_a_restriction_ends_the_tabs_that_may_not_look_and_no_others(campaign: Campaign) -> None:
+    readers = [User.objects.create_user(name) for name in ("in", "out")]
+    restriction = Restriction.objects.create(campaign=campaign)
+    restriction.readers.add(readers[0])
+    ears = [Ear(reader.pk) for reader in readers]
+    asyncio.run(pushed(campaign.slug, ears, [live.RECHECK, {"type": "event", "seq": 7}], 1))
+    assert [ear.code for ear in ears] == [0, hub.REFUSED]
+    assert [ear.heard for ear in ears] == [[{"type": "event", "seq": 7}], []]
+
+
+def test_who_asks_together_is_answered_from_one_look(campaign: Campaign) -> None:
+    viewer, closed = User.objects.create_user("viewer"), User.objects.create_user("closed", is_active=False)
+    with transaction.atomic():
+        locked = Campaign.objects.locked(campaign.pk)
+        for number in range(catch_up.PAGE):
+            append_event(locked, EventKind.SESSION_STARTED, "loop", {"session": number})
+    last = locked.last_seq
+    afters = [0, 1, 1, catch_up.PAGE + 1, last - 1, last, last + 5]
+    asked = [(viewer.pk, after) for after in afters]
+    with CaptureQueriesContext(connection) as queries:
+        *found, refused = catch_up.answers(campaign.slug, [*asked, (closed.pk, 0)])
+    assert refused is None
+    assert sum("trials_event" in query["sql"] for query in queries) == 2  # two stretches for seven questions
+    for after, text in zip(afters, found, strict=True):
+        *events, head = json.loads(text or "")["messages"]
+        assert [event["seq"] for event in events][:1] == ([after + 1] if after < last else [])
+        assert [event["seq"] - after for event in events] == list(range(1, len(events) + 1))
+        assert head["campaign"]["seq"] == last
+        assert head["more"] is bool(events and events[-1]["seq"] < last)
+    assert found[1] is found[2]
