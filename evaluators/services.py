@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +22,7 @@ from trials import clock
 from trials.logcontext import about, thread
 from trials.models import Campaign, Confirmation, Evaluation
 from trials.patience import until_answered
-from trials.services import leases, outcomes, remeasures, repeats
+from trials.services import leases, outcomes, remeasures, repeats, shares
 from trials.services.blobs import get_tree
 from trials.services.verdicts import Verdict
 from trials.statements import first, rows
@@ -34,36 +35,74 @@ EXPLAINED_AT_ONCE = 200
 
 
 def evaluate(evaluation_id: int) -> int | None:
-    """Take one work order through its measurement; returns the campaign to judge, None when there was nothing to do."""
+    """Take one work order through its measurement; returns the campaign to judge, None when there was nothing to do.
+
+    A message is a ticket for one measurement on its device; whose turn it is now decides which order is measured.
+    """
+    order = _order(evaluation_id)
+    if order is None:
+        return None
+    if order.state == EvaluationState.QUEUED:
+        _say_if_unfit(order)
+    return _measure_next(order)
+
+
+def _order(evaluation_id: int) -> Evaluation | None:
     order = first(Evaluation, "WHERE id = %s", [evaluation_id])
-    if order is None or order.state != EvaluationState.QUEUED:
-        return None
-    order.campaign = _campaign(order.campaign_id)
+    if order is not None:
+        order.campaign = _campaign(order.campaign_id)
+    return order
+
+
+def _say_if_unfit(order: Evaluation) -> None:
+    with _about(order):
+        unfit = why_unfit(order)
+        if unfit:
+            logger.error("evaluation %s waits: %s", order.pk, unfit)
+            leases.explain_wait(order.pk, unfit)
+
+
+def _measure_next(ticket: Evaluation) -> int | None:
+    """Measure the work order whose turn it is. Read anew where another process was faster."""
+    while True:
+        for chance in shares.waiting(ticket.device, ticket.pk):
+            order = ticket if chance.order == ticket.pk else _order(chance.order)
+            if order is None or why_unfit(order):
+                continue
+            try:
+                with _about(order):
+                    return _hold_and_measure(order, chance)
+            except devices.Unavailable as reason:
+                leases.put_off(order.pk, str(reason))
+            except _Overtaken:
+                break
+        else:
+            return None
+
+
+class _Overtaken(Exception):
+    """Somebody else has the order, or took another of its campaign, so that it may be another campaign's turn."""
+
+
+def _about(order: Evaluation) -> AbstractContextManager[None]:
+    """Log lines say which work order of which trial they are about."""
     [(number,)] = rows("SELECT number FROM trials_trial WHERE id = %s", [order.trial_id])
-    with about(campaign=order.campaign.slug, trial=number, evaluation=order.pk):
-        return _evaluate(order)
+    return about(campaign=order.campaign.slug, trial=number, evaluation=order.pk)
 
 
-def _evaluate(order: Evaluation) -> int | None:
+def _hold_and_measure(order: Evaluation, chance: shares.Chance) -> int | None:
+    """Claim, measure, post; what is measured on is held meanwhile. Raises devices.Unavailable, _Overtaken."""
     evaluation_id: int = order.pk
-    unfit = why_unfit(order)
-    if unfit:
-        logger.error("evaluation %s waits: %s", evaluation_id, unfit)
-        leases.explain_wait(evaluation_id, unfit)
-        return None
-    try:
-        with devices.hold(order.device, _needs(order.campaign).devices):
-            return _claimed(evaluation_id)
-    except devices.Unavailable as reason:
-        leases.put_off(evaluation_id, str(reason))
-        return None
+    with devices.hold(order.device, _needs(order.campaign).devices):
+        evaluation = leases.claim_evaluation(evaluation_id, worker_name(), chance)
+        if evaluation is None:
+            raise _Overtaken
+        return _measured(evaluation)
 
 
-def _claimed(evaluation_id: int) -> int | None:
-    """Claim, measure, post; what is measured on is held meanwhile."""
-    evaluation = leases.claim_evaluation(evaluation_id, worker_name())
-    if evaluation is None:
-        return None
+def _measured(evaluation: Evaluation) -> int | None:
+    """Measure what is claimed and post it."""
+    evaluation_id: int = evaluation.pk
     with Heartbeat(evaluation) as beat:
         try:
             measurement = measure(evaluation, beat)

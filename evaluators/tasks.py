@@ -11,10 +11,10 @@ Then = tuple[str, int]
 
 @shared_task(name="evaluators.evaluate")
 def evaluate(evaluation_id: int, then: Then | None = None) -> None:
-    """Measure one work order on this host; judging goes to the site's queue."""
+    """Measure one work order on this host, of the campaign whose turn it is; judging goes to the site's queue."""
     campaign_id = services.evaluate(evaluation_id)
     if campaign_id is not None:
-        judge.delay(campaign_id, then)
+        judge.delay(campaign_id, None if then is None else (then[0], campaign_id))
 
 
 @shared_task(name="evaluators.judge")
@@ -28,5 +28,6 @@ def judge(campaign_id: int, then: Then | None = None) -> None:
 
 
 def enqueue(evaluation_id: int, device: str, then: Then | None = None) -> None:
-    """Send a work order to the workers that have such a device."""
+    """Send a work order to the workers that have such a device. ``then``: name of the task that whoever orders work
+    runs with the campaign's id, the same for all campaigns, once an outcome is recorded."""
     evaluate.apply_async(args=(evaluation_id, then), queue=f"evaluators.{device}")

@@ -25,6 +25,7 @@ from trials.api.auth import Token
 from trials.api.reading import campaign_out, router
 from trials.models import Campaign
 from trials.services.campaigns import WrongState
+from trials.services.shares import BadWeight
 from trials.vocab import Enforcement, LineagePolicy, Scope
 
 __all__ = ["router"]
@@ -57,6 +58,7 @@ class LaunchIn(Schema, extra="forbid"):
     hours: float = 24.0
     no_improvement_hours: float = 4.0
     slots: int = 2
+    weight: int = 1
     seed: int = 0
     reproducible: bool = False
     start_from: str = ""
@@ -100,15 +102,19 @@ def launch_campaign(request: HttpRequest, chosen: LaunchIn) -> tuple[int, dict[s
         made = launch.launch_campaign(settings, actor=user.get_username(), user=user)
     except (launch.LaunchError, ValueError, OSError) as error:
         return 422, {"detail": str(error)}
-    return 201, campaign_out(Campaign.objects.select_related("created_by", "best_trial").get(pk=made.pk))
+    return 201, campaign_out(Campaign.objects.select_related("created_by", "best_trial", "share").get(pk=made.pk))
 
 
-def _steer(request: HttpRequest, slug: str, verb: str) -> tuple[int, dict[str, Any]]:
+def _verb(verb: str) -> Callable[[Campaign, str], object]:
+    return lambda campaign, who: launch.STEERING[verb](campaign, actor=who)
+
+
+def _steer(request: HttpRequest, slug: str, act: Callable[[Campaign, str], object]) -> tuple[int, dict[str, Any]]:
     found = access_campaign(request.user, slug)
     if not may_steer(request.user, found):
         raise PermissionDenied(f"{request.user.get_username()} may not steer campaigns")
     try:
-        launch.STEERING[verb](found, actor=request.user.get_username())
+        act(found, request.user.get_username())
     except WrongState as error:
         return 409, {"detail": str(error)}
     return 200, campaign_out(access_campaign(request.user, slug))
@@ -120,19 +126,34 @@ STEERED = {200: schemas.CampaignOut, 409: schemas.Problem}
 @router.post("/campaigns/{slug}/pause", response=STEERED, auth=Token(Scope.STEER), tags=TAGS)
 def pause(request: HttpRequest, slug: str) -> tuple[int, dict[str, Any]]:
     """No further trial starts; what is in flight finishes."""
-    return _steer(request, slug, "pause")
+    return _steer(request, slug, _verb("pause"))
 
 
 @router.post("/campaigns/{slug}/resume", response=STEERED, auth=Token(Scope.STEER), tags=TAGS)
 def resume(request: HttpRequest, slug: str) -> tuple[int, dict[str, Any]]:
     """Go on after a pause."""
-    return _steer(request, slug, "resume")
+    return _steer(request, slug, _verb("resume"))
 
 
 @router.post("/campaigns/{slug}/stop", response=STEERED, auth=Token(Scope.STEER), tags=TAGS)
 def stop(request: HttpRequest, slug: str) -> tuple[int, dict[str, Any]]:
     """End the search now; trials in flight are cancelled and stay on record as such."""
-    return _steer(request, slug, "stop")
+    return _steer(request, slug, _verb("stop"))
+
+
+class WeightIn(Schema, extra="forbid"):
+    """What the campaign's use of evaluators counts for beside that of others: 1 to 100."""
+
+    weight: int
+
+
+@router.post("/campaigns/{slug}/weight", response=STEERED | {422: schemas.Problem}, auth=Token(Scope.STEER), tags=TAGS)
+def weigh(request: HttpRequest, slug: str, wanted: WeightIn) -> tuple[int, dict[str, Any]]:
+    """Another weight from now on, as an event of the campaign."""
+    try:
+        return _steer(request, slug, lambda found, who: launch.weigh(found, wanted.weight, actor=who))
+    except BadWeight as error:
+        return 422, {"detail": f"weight: {error}"}
 
 
 class RemeasureIn(Schema, extra="forbid"):

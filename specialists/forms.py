@@ -12,6 +12,7 @@ from specialists.launch import LEVELS, LaunchError, LaunchSettings, launch_campa
 from specialists.roster_store import titles
 from specialists.vocab import ProposerName
 from trials.models import Campaign
+from trials.services import shares
 from trials.vocab import Enforcement, KeepRule, LineagePolicy
 
 APPROVED_STEPS = ("approve_trials", "approve_hours", "approve_usd")
@@ -56,6 +57,9 @@ class LaunchForm(forms.Form):
     hours = forms.FloatField(initial=24.0)
     no_improvement_hours = forms.FloatField(initial=4.0, help_text="The search ends when nothing improved for so long.")
     slots = forms.IntegerField(initial=2, help_text="Trials in flight at once.")
+    weight = forms.IntegerField(
+        initial=1, required=False, help_text="1 to 100: where campaigns compete for evaluators, their shares go by it."
+    )
     seed = forms.IntegerField(initial=0)
     reproducible = forms.BooleanField(
         required=False, help_text="Outcomes are revealed in number order: the same seed repeats the same search."
@@ -100,4 +104,5 @@ class LaunchForm(forms.Form):
     def chosen(self) -> LaunchSettings:
         """The settings of a form whose fields are valid."""
         steps = {name: self.cleaned_data[name] or 0 for name in APPROVED_STEPS}
-        return LaunchSettings(**self.cleaned_data | steps)
+        weight = self.cleaned_data["weight"]
+        return LaunchSettings(**self.cleaned_data | steps | {"weight": shares.LEAST if weight is None else weight})

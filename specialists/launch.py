@@ -26,7 +26,7 @@ from specialists.workspace import decode
 from trials.access import visible_campaigns
 from trials.commits import after_commit
 from trials.models import Approval, Campaign, Evaluation
-from trials.services import answers, campaigns, remeasures, submissions
+from trials.services import answers, campaigns, remeasures, shares, submissions
 from trials.vocab import Answer, CampaignState, Enforcement, KeepRule, LineagePolicy
 
 LEVELS = ("L2", "L3", "L4")
@@ -49,6 +49,7 @@ class LaunchSettings:
     """What a person chooses at launch. Hours are wall-clock; ``level`` is the least isolation that is accepted.
 
     start_from: ``SLUG`` or ``SLUG:TRIAL`` of a campaign whose keep is the starting recipe; empty: the environment's.
+    weight: what its use counts for where campaigns compete for evaluators.
     usd: money for language models, None: as the environment says (docs/llm.md).
     approve_keeps: a person is asked before a keep becomes the base; approve_trials, approve_hours, approve_usd: and
     before more than each so much is used (0: nobody is).
@@ -67,6 +68,7 @@ class LaunchSettings:
     hours: float = 24.0
     no_improvement_hours: float = 4.0
     slots: int = 2
+    weight: int = shares.LEAST
     seed: int = 0
     reproducible: bool = False
     start_from: str = ""
@@ -97,6 +99,7 @@ def validate(chosen: LaunchSettings, user: User | None = None) -> tuple[Environm
     _one_of("level", chosen.level, LEVELS)
     _between("trials", chosen.trials, 1, MAX_TRIALS)
     _between("slots", chosen.slots, 1, MAX_SLOTS)
+    _between("weight", chosen.weight, shares.LEAST, shares.MOST)
     _between("hours", chosen.hours, 0.01, MAX_HOURS)
     _between("no_improvement_hours", chosen.no_improvement_hours, 0.01, MAX_HOURS)
     _between("seed", chosen.seed, 0, 2**31 - 1)
@@ -240,7 +243,7 @@ def launch_campaign(chosen: LaunchSettings, *, actor: str, user: User | None = N
     )
     with transaction.atomic():
         _within_quota(quotas.take, user)
-        campaign = campaigns.create_campaign(plan, actor=actor, user=user)
+        campaign = campaigns.create_campaign(plan, actor=actor, user=user, weight=chosen.weight)
         start = submissions.Submission(
             role=BASELINE_ROLE,
             hypothesis=begun.hypothesis,
@@ -273,6 +276,11 @@ def resume(campaign: Campaign, *, actor: str) -> Campaign:
 def stop(campaign: Campaign, *, actor: str) -> Campaign:
     """End the search now; trials in flight are cancelled and stay on record as such."""
     return campaigns.change_state(campaign.pk, CampaignState.STOPPED, actor=actor, reason=f"stopped by {actor}")
+
+
+def weigh(campaign: Campaign, weight: int, *, actor: str) -> Campaign:
+    """Another weight from now on. Raises WrongState, trials.services.shares.BadWeight."""
+    return campaigns.weigh(campaign.pk, weight, actor=actor)
 
 
 def answer(

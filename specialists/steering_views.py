@@ -15,23 +15,49 @@ from specialists import launch
 from specialists.forms import LaunchForm
 from trials.access import access_campaign, access_trial, may_launch, may_steer
 from trials.again import again
-from trials.models import Trial
+from trials.models import Campaign, Trial
 from trials.services.campaigns import WrongState
+from trials.services.shares import BadWeight
 
 
 @require_POST
 def steer(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
     """Pause, resume or stop a campaign; says so, or why not, on its page."""
+
+    def act(campaign: Campaign, who: str) -> str:
+        return str(launch.STEERING[verb](campaign, actor=who).state)
+
+    return _steer(request, slug, act)
+
+
+@require_POST
+def weigh(request: HttpRequest, slug: str) -> HttpResponse:
+    """Give a campaign another weight; says so, or why not, on its page."""
+    wanted = whole(request.POST.get("weight", ""))
+
+    def act(campaign: Campaign, who: str) -> str:
+        launch.weigh(campaign, wanted, actor=who)
+        return f"weight {wanted}"
+
+    return _steer(request, slug, act)
+
+
+def whole(text: str) -> int:
+    """A small number as a form has sent it; 0, which no form means, for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
+
+
+def _steer(request: HttpRequest, slug: str, act: Callable[[Campaign, str], str]) -> HttpResponse:
     campaign = access_campaign(request.user, slug)
     who = request.user.get_username()
     if not may_steer(request.user, campaign):
         raise PermissionDenied(f"{who} may not steer {campaign.name}")
     try:
-        changed = launch.STEERING[verb](campaign, actor=who)
-    except WrongState as error:
+        told = act(campaign, who)
+    except (WrongState, BadWeight) as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, f"{changed.name}: {changed.state}")
+        messages.success(request, f"{campaign.name}: {told}")
     return HttpResponseRedirect(campaign.get_absolute_url())
 
 
@@ -57,8 +83,7 @@ def remeasure(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         context = {"trial": trial, "campaign": trial.campaign, "again": again(trial)}
         context["may_steer"] = may_steer(request.user, trial.campaign)
         return render(request, "trials/_remeasure.html", context)
-    seeds = request.POST.get("seeds", "")
-    wanted = int(seeds) if seeds.isascii() and seeds.isdigit() and len(seeds) < 9 else 0
+    wanted = whole(request.POST.get("seeds", ""))
     told = f"Trial {number} is measured again on {wanted} fresh seed{'' if wanted == 1 else 's'}."
     return _steered(request, trial, told, lambda who: launch.remeasure(trial.campaign, number, wanted, actor=who))
 

@@ -21,6 +21,7 @@ urlpatterns = [
     path("launch/", steering_views.launch_page, name="launch"),
     *(path(f"campaigns/<slug:slug>/{verb}/", steering_views.steer, {"verb": verb}, name=verb) for verb in STEERING),
     path("campaigns/<slug:slug>/trials/<int:number>/remeasure/", steering_views.remeasure, name="remeasure"),
+    path("campaigns/<slug:slug>/weight/", steering_views.weigh, name="weight"),
     path(
         "campaigns/<slug:slug>/trials/<int:number>/remeasure/cancel/",
         steering_views.remeasure_cancel,

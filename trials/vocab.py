@@ -152,6 +152,7 @@ class KeepRule(StrEnum):
 class EventKind(StrEnum):
     CAMPAIGN_LAUNCHED = "campaign_launched"
     CAMPAIGN_STATE = "campaign_state"
+    CAMPAIGN_WEIGHT = "campaign_weight"
     SESSION_STARTED = "session_started"
     SESSION_ENDED = "session_ended"
     TRIAL_SUBMITTED = "trial_submitted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,8 @@ from specialists.operations.ticking import LATE_SECONDS, tick_age
 from specialists.vocab import REPEATABLE, SessionState
 from trials.access import Viewer, sees_every_campaign, visible_campaigns
 from trials.models import Campaign, Evaluation
+from trials.services import shares
+from trials.share_models import Turn
 from trials.vocab import EvaluationState
 from trials.worker_models import Worker
 
@@ -55,6 +58,20 @@ class Queue:
     listening: int | None
 
 
+@dataclass(frozen=True)
+class Sharer:
+    """A campaign that has or wants evaluators. part: of their time, should all that do go on wanting more than they
+    get; used: device seconds of its measurements that ended."""
+
+    campaign: Campaign
+    device: str
+    weight: int
+    part: float
+    running: int
+    waiting: int
+    used: float
+
+
 def context(user: Viewer) -> dict[str, Any]:
     """For the page's template. Raises PermissionDenied."""
     now = timezone.now()
@@ -66,6 +83,7 @@ def context(user: Viewer) -> dict[str, Any]:
     return {
         "holders": holders,
         "queues": queues,
+        "shares": list(_shares(seen)),
         "sessions": _sessions(seen),
         "hangs": [wait for wait in found if wait.hangs],
         "waits": [wait for wait in found if not wait.hangs],
@@ -148,6 +166,29 @@ def _queues(now: datetime) -> list[Queue]:
     judge = sum(row["measured"] for row in orders.values())
     since = min((row["since"] for row in orders.values() if row["since"]), default=None)
     return [*found, *_agent_queues(), Queue("default", judge, since, 0, None)]
+
+
+def _shares(seen: Any) -> Iterator[Sharer]:
+    """Campaigns that this viewer sees, the greatest part first; weights of the others count."""
+    rows = Evaluation.objects.in_flight().filter(campaign__bundle__isnull=True).order_by().values("campaign", "device")
+    counted = rows.annotate(
+        running=Count("pk", filter=Q(state=EvaluationState.RUNNING)),
+        waiting=Count("pk", filter=Q(state=EvaluationState.QUEUED)),
+    )
+    open_orders = list(counted)
+    weights = shares.weights([row["campaign"] for row in open_orders])
+    total: dict[str, int] = defaultdict(int)
+    for row in open_orders:
+        total[row["device"]] += weights[row["campaign"]]
+    used = {(turn.campaign_id, turn.resource): turn.used for turn in Turn.objects.filter(campaign__in=list(weights))}
+    shown = seen.in_bulk(sorted(weights, key=lambda pk: -weights[pk])[:MOST_ROWS])
+    for row in sorted(open_orders, key=lambda row: (row["device"], -weights[row["campaign"]], row["campaign"])):
+        pk, device = row["campaign"], row["device"]
+        if pk in shown:
+            part = weights[pk] / total[device]
+            yield Sharer(
+                shown[pk], device, weights[pk], part, row["running"], row["waiting"], used.get((pk, device), 0.0)
+            )
 
 
 def _agent_queues() -> list[Queue]:

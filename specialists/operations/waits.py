@@ -6,7 +6,7 @@ A wait *hangs* when time alone does not end it: somebody has to start a worker, 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +23,7 @@ from specialists.situation import situation
 from specialists.vocab import REPEATABLE, SessionState
 from trials.models import Approval, Campaign, Confirmation, Evaluation, Event
 from trials.querysets import CampaignQuerySet
+from trials.services import shares
 from trials.vocab import CampaignState, EvaluationState, KeepRule
 from trials.worker_models import Worker
 
@@ -80,10 +81,11 @@ class Facts:
     closed: dict[int, list[tuple[str, str]]]
     confirming: dict[int, int]
     moved: dict[int, datetime]
+    turns: Mapping[str, Sequence[shares.Chance]]
 
     @classmethod
     def read(cls, campaigns: Sequence[Campaign], now: datetime) -> Facts:
-        """Eight queries."""
+        """Eight queries, and one for each kind of device that somebody waits for."""
         among = [campaign.pk for campaign in campaigns]
         confirming = Confirmation.objects.filter(campaign__in=among, ruling="").order_by().values("campaign")
         accounts = list(Account.objects.filter(Q(role="") | ~Q(closed=""), campaign__in=among).order_by("role"))
@@ -91,17 +93,25 @@ class Facts:
         for account in accounts:
             if account.closed:
                 closed[account.campaign_id].append((account.role, account.closed))
+        orders = _orders(among, now)
+        queued = {campaign.pk for campaign in campaigns if _is_queued(orders[campaign.pk])}
+        kinds = {str(campaign.spec["profile"]["device"]) for campaign in campaigns if campaign.pk in queued}
         return cls(
             now=now,
             workers=list(Worker.objects.alive(now)),
-            orders=_orders(among, now),
+            orders=orders,
             sessions=_sessions(among),
             asked=_asked(among),
             accounts={account.campaign_id: account for account in accounts if not account.role},
             closed=closed,
             confirming={row["campaign"]: row["n"] for row in confirming.annotate(n=Count("pk"))},
             moved=_moved(campaigns),
+            turns={kind: shares.waiting(kind) for kind in kinds},
         )
+
+
+def _is_queued(orders: Sequence[Group]) -> bool:
+    return any(order.state == EvaluationState.QUEUED for order in orders)
 
 
 def _moved(campaigns: Sequence[Campaign]) -> dict[int, datetime]:
@@ -279,8 +289,21 @@ def _queued(campaign: Campaign, order: Group, facts: Facts) -> Wait:
         return wait("device_busy", order.fault, "", *waits)
     if order.fault:
         return wait("retried", f"an attempt failed: {order.fault}", "see the log of the evaluator", *waits)
+    if before := _before(campaign, facts.turns[needs.device]):
+        return wait("share", f"its share of evaluators.{needs.device} is used: {before}", "", *waits)
     able = sum(not fit.misfit(worker, needs) for worker in facts.workers)
     return wait("queue", f"waits for its turn at {able} evaluator{'s' if able > 1 else ''}", "", *waits)
+
+
+def _before(campaign: Campaign, turns: Sequence[shares.Chance]) -> str:
+    """Whose turn comes first, in words; empty when it is this campaign's, or as much its as anybody's."""
+    mine = next((turn for turn in turns if turn.campaign == campaign.pk), None)
+    first = 0 if mine is None else sum(turn.start < mine.start for turn in turns)
+    if mine is None or not first:
+        return ""
+    total = sum(turn.weight for turn in turns)
+    others = f"{first} other{' is' if first == 1 else 's are'} next"
+    return f"weight {mine.weight} of the {total} that wait, {others}"
 
 
 def _unjudged(campaign: Campaign, order: Group, facts: Facts) -> Wait:

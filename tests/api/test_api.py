@@ -231,7 +231,12 @@ def test_steering_wants_scope_and_permission(reader: User, boss: User, campaign:
     program = Program(boss, "read", "steer")
     assert program.post("campaigns/toy-search/pause")["state"] == "paused"
     assert "toy" in program.post("campaigns/toy-search/pause", status=409)["detail"].lower()
+    assert program.get("campaigns/toy-search")["weight"] == 1
+    assert program.post("campaigns/toy-search/weight", {"weight": 4})["weight"] == 4
+    assert "weight: 0 is out of range" in program.post("campaigns/toy-search/weight", {"weight": 0}, 422)["detail"]
+    Program(reader, "read", "steer").post("campaigns/toy-search/weight", {"weight": 2}, 403)
     assert program.post("campaigns/toy-search/stop")["state_reason"] == "stopped by boss"
+    assert "shares nothing" in program.post("campaigns/toy-search/weight", {"weight": 2}, 409)["detail"]
     assert Campaign.objects.get().state == CampaignState.STOPPED
     reader.user_permissions.add(Permission.objects.get(codename="add_campaign"))
     assert Program(User.objects.get(pk=reader.pk)).get("me")["may_launch"] is True
@@ -240,10 +245,13 @@ def test_steering_wants_scope_and_permission(reader: User, boss: User, campaign:
 def test_a_campaign_is_launched(boss: User, reader: User) -> None:
     program = Program(boss, "read", "steer")
     made = program.post(
-        "campaigns", {"environment": "parameter_golf", "profile": "smoke", "trials": 3, "name": "By a program"}, 201
+        "campaigns",
+        {"environment": "parameter_golf", "profile": "smoke", "trials": 3, "weight": 2, "name": "By a program"},
+        201,
     )
     assert (made["slug"], made["state"], made["created_by"]) == ("by-a-program", "running", "boss")
-    assert program.get("campaigns/by-a-program")["max_trials"] == 3
+    found = program.get("campaigns/by-a-program")
+    assert (found["max_trials"], found["weight"]) == (3, 2)
     environments = {each["name"]: each for each in program.get("environments")}
     assert "smoke" in environments["parameter_golf"]["profiles"]
     assert "unknown" in program.post("campaigns", {"environment": "nothing"}, 422)["detail"]

@@ -32,7 +32,7 @@ PARTS = {
     "<path:name>": "results.tsv", "<int:pk>": "1",
 }  # fmt: skip
 #: Addresses of a campaign that are for some people only, whoever may see it.
-STEERING = ("readers/", "pause/", "resume/", "stop/")
+STEERING = ("readers/", "pause/", "resume/", "stop/", "weight/")
 
 
 def addresses() -> list[str]:

@@ -26,7 +26,7 @@ from tests.conftest import ROOT
 from tests.factories import make_campaign, record, run_trial, start, submit
 from trials.access import visible_campaigns
 from trials.models import Campaign, Evaluation
-from trials.services import answers, approvals, campaigns, leases, people, workers
+from trials.services import answers, approvals, campaigns, leases, people, shares, workers
 from trials.vocab import Answer, CampaignState
 
 pytestmark = pytest.mark.django_db
@@ -122,6 +122,26 @@ def test_measurements_that_nobody_judges_and_those_that_wait_in_order() -> None:
     uncalibrated = make_campaign(keep_rule="verified")
     measured(Evaluation.objects.get(trial=submit(uncalibrated, parent=None)))
     assert kinds(uncalibrated) == [("held_back", False)]
+
+
+def test_whose_share_is_used_waits_for_whoever_is_next() -> None:
+    campaigns_ = [make_campaign(name=name, slots=4) for name in ("light", "heavy")]
+    campaigns.weigh(campaigns_[1].pk, 3, actor="anna")
+    for campaign in campaigns_:
+        run_trial(campaign, 2.4, parent=None)
+        submit(campaign)
+        submit(campaign)
+    worker()
+    chance = next(chance for chance in shares.waiting("cpu") if chance.campaign == campaigns_[0].pk)
+    assert leases.claim_evaluation(chance.order, "host:1", chance) is not None
+    long_ago(of={"pk": chance.order}, claimed_at=True)
+    found = only("share")
+    assert (found.campaign, found.hangs) == ("light", False)
+    assert found.told == "its share of evaluators.cpu is used: weight 1 of the 4 that wait, 1 other is next"
+    assert kinds(campaigns_[1]) == [("queue", False)]
+    rows = {share.campaign.slug: share for share in page.context(User.objects.create_superuser("anna"))["shares"]}
+    assert (rows["light"].weight, rows["light"].part, rows["light"].running, rows["light"].waiting) == (1, 0.25, 1, 1)
+    assert (rows["heavy"].part, rows["heavy"].running, rows["heavy"].waiting) == (0.75, 0, 2)
 
 
 def test_paused_by_a_person_or_by_a_breaker() -> None:
@@ -230,7 +250,7 @@ def test_the_page_costs_the_same_queries_at_any_size() -> None:
     with CaptureQueriesContext(connection) as many:
         found = page.context(User.objects.get())
     assert len(found["holders"]) == 8 and len(found["sessions"]) == 4
-    assert len(few) == len(many) <= 26
+    assert len(few) == len(many) <= 28
     assert not any('FROM "trials_trial"' in query["sql"] for query in many)
 
 
@@ -255,6 +275,7 @@ def test_the_page_shows_who_runs_what_and_hides_what_is_not_for_everybody() -> N
     }  # fmt: skip
     assert {session.campaign_id for session in found["sessions"]} == {shown.pk}
     assert {wait.campaign for wait in waits.hanging(visible_campaigns(user))} == {shown.slug}
+    assert [share.campaign.slug for share in found["shares"]] == ["shown"] and found["shares"][0].part == 0.5
     fragment = client.get("/workers/", headers={"HX-Request": "true"}).content.decode()
     assert fragment.lstrip().startswith('<div id="workers"') and "<html" not in fragment
     assert client.get("/workers/head.json").json() == {"seq": Campaign.objects.get(pk=shown.pk).last_seq}

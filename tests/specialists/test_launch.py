@@ -13,6 +13,7 @@ from specialists.forms import LaunchForm
 from specialists.launch import LaunchError, LaunchSettings, launch_campaign, validate
 from tests.factories import make_campaign
 from trials.models import Campaign, Evaluation, Event, Trial
+from trials.services import shares
 
 pytestmark = pytest.mark.django_db
 
@@ -42,6 +43,8 @@ BAD = [
     ("enforcement", "loose"),
     ("trials", 0),
     ("slots", 0),
+    ("weight", 0),
+    ("weight", 101),
     ("hours", -1.0),
     ("hours", float("nan")),
     ("no_improvement_hours", 0.0),
@@ -76,6 +79,7 @@ def test_a_launch_submits_the_starting_recipe_as_trial_0() -> None:
     campaign = launch_campaign(LaunchSettings(**GOOD), actor="test")
     trial = Trial.objects.get()
     assert (campaign.slug, campaign.max_trials, campaign.slots) == ("by-form", 5, 2)
+    assert (shares.weight_of(campaign), Event.objects.earliest("seq").payload["weight"]) == (1, 1)
     assert (trial.number, trial.role, trial.parent) == (0, "baseline", None)
     assert Evaluation.objects.get().device == "cpu"
     assert list(Event.objects.values_list("kind", flat=True)) == ["campaign_launched", "trial_submitted"]
@@ -94,6 +98,20 @@ def test_steering_an_unknown_campaign_names_the_known_ones() -> None:
     make_campaign()
     with pytest.raises(CommandError, match="expected one of: toy-search"):
         call_command("campaign", "pause", "toy")
+
+
+@pytest.mark.django_db
+def test_a_campaign_is_weighed_at_launch_and_by_command(capsys: pytest.CaptureFixture[str]) -> None:
+    campaign = launch_campaign(LaunchSettings(**GOOD, weight=3), actor="test")
+    assert shares.weight_of(campaign) == 3 and LaunchForm(GOOD | {"weight": 2}).is_valid()
+    call_command("campaign", "weigh", campaign.slug, weight=5)
+    assert (shares.weight_of(campaign), capsys.readouterr().out) == (5, "by-form: weight 5\n")
+    for action, weight, said in (
+        ("weigh", None, "weigh needs --weight"), ("pause", 2, "pause has no --weight"),
+        ("weigh", 0, "0 is out of range, expected 1 to 100"),
+    ):  # fmt: skip
+        with pytest.raises(CommandError, match=said):
+            call_command("campaign", action, campaign.slug, weight=weight)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from django.test import Client
 
 from tests.factories import make_campaign, run_trial
 from trials.models import Campaign, Note, Restriction, Star, Trial
-from trials.services import people
+from trials.services import people, shares
 from trials.services.roles import ROLES, make_roles
 from trials.site_models import SiteEvent
 from trials.vocab import CampaignState
@@ -170,6 +170,9 @@ def test_a_campaign_is_steered_from_its_page(browser: Client, trial: Trial) -> N
     assert "paused" in browser.post(f"{address}pause/", follow=True).content.decode()
     assert 'class="notice"' in browser.post(f"{address}pause/", follow=True).content.decode()
     browser.post(f"{address}resume/")
+    assert "expected 1 to 100" in browser.post(f"{address}weight/", {"weight": "1e2"}, follow=True).content.decode()
+    weighed = browser.post(f"{address}weight/", {"weight": "7"}, follow=True).content.decode()
+    assert 'name="weight" min="1" max="100" value="7"' in weighed and shares.weight_of(trial.campaign) == 7
     browser.post(f"{address}stop/")
     found = Campaign.objects.get()
     assert (found.state, found.state_reason) == (CampaignState.STOPPED, "stopped by ada")
@@ -179,7 +182,7 @@ def test_viewers_steer_nothing(client: Client, trial: Trial) -> None:
     client.force_login(person("eve", "viewer"))
     address = trial.campaign.get_absolute_url()
     assert "data-actions" not in client.get(address).content.decode()
-    for verb in ("pause", "resume", "stop"):
+    for verb in ("pause", "resume", "stop", "weight"):
         assert client.post(f"{address}{verb}/").status_code == 403
     assert Campaign.objects.get().state == CampaignState.RUNNING
 

@@ -13,6 +13,7 @@ from trials.access import access_campaign, access_trial, may_launch, visible_cam
 from trials.api import schemas
 from trials.live import trial_row
 from trials.models import ApiToken, Campaign, Event, Measurement, Trial
+from trials.services import shares
 from trials.services.blobs import get_text
 from trials.services.reports import stored_report
 from trials.vocab import TrialState
@@ -23,13 +24,14 @@ MEASUREMENTS = 200
 
 
 def campaign_out(campaign: Campaign) -> dict[str, Any]:
-    """Values of ``schemas.CampaignOut``; wants ``created_by`` and ``best_trial`` selected."""
+    """Values of ``schemas.CampaignOut``; wants ``created_by``, ``best_trial`` and ``share`` selected."""
     fields = schemas.CampaignOut.model_fields
     given = {name: getattr(campaign, name) for name in fields if hasattr(campaign, name) and name not in ("trials",)}
     return given | {
         "created_by": None if campaign.created_by is None else campaign.created_by.get_username(),
         "best_trial": None if campaign.best_trial is None else campaign.best_trial.number,
         "trials": campaign.trial_count,
+        "weight": campaign.share.weight if hasattr(campaign, "share") else shares.LEAST,
         "keeps": campaign.keep_count,
         "seq": campaign.last_seq,
         "page": campaign.get_absolute_url(),
@@ -52,7 +54,7 @@ def me(request: HttpRequest) -> dict[str, Any]:
 @router.get("/campaigns", response=schemas.CampaignPage)
 def campaigns(request: HttpRequest, wanted: Query[schemas.CampaignsWanted]) -> dict[str, Any]:
     """Campaigns that the token's owner may see, newest first."""
-    found = visible_campaigns(request.user).select_related("created_by", "best_trial").order_by("-pk")
+    found = visible_campaigns(request.user).select_related("created_by", "best_trial", "share").order_by("-pk")
     if wanted.before is not None:
         found = found.filter(pk__lt=wanted.before)
     page = list(found[: wanted.limit + 1])

@@ -71,6 +71,7 @@ class CampaignOut(Schema):
     created_by: str | None
     finished_at: datetime | None
     max_trials: int
+    weight: int = Field(description="what its use of evaluators counts for beside that of other campaigns")
     trials: int = Field(description="finished trials that count; the start and faults of the site do not")
     keeps: int
     start_score: float | None

@@ -14,7 +14,7 @@ from django.utils.text import slugify
 from trials import clock
 from trials.canonical import sha256_of
 from trials.models import Campaign, Evaluation, Trial
-from trials.services import confirmations
+from trials.services import confirmations, shares
 from trials.services.events import append_event
 from trials.vocab import (
     LIVE_CAMPAIGN_STATES,
@@ -67,12 +67,15 @@ def create_campaign(
     slug: str = "",
     at: datetime | None = None,
     ended: str = "",
+    weight: int = shares.LEAST,
 ) -> Campaign:
     """Write a new running campaign and its first event. Slugs are made unique by a number.
 
     slug: in place of one made of the name; at: when it was launched, by default now; ended: for a campaign that never
-    runs, why it counts as stopped from the beginning.
+    runs, why it counts as stopped from the beginning; weight: what its use of evaluators counts for beside others.
+    Raises trials.services.shares.BadWeight.
     """
+    shares.check_weight(weight)
     values = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
     values["spec"], values["origin"] = dict(plan.spec), dict(plan.origin)
     values["roles"] = [dict(role) for role in plan.roles]
@@ -91,7 +94,9 @@ def create_campaign(
             finished_at=clock.now() if ended else None,
             **values,
         )
-        append_event(campaign, EventKind.CAMPAIGN_LAUNCHED, actor, values | _launched(campaign), at=at)
+        shares.set_weight(campaign, weight)
+        launched = values | _launched(campaign) | {"weight": weight}
+        append_event(campaign, EventKind.CAMPAIGN_LAUNCHED, actor, launched, at=at)
         return campaign
 
     return under_free_slug(slug or plan.name, write)
@@ -150,6 +155,19 @@ def change_state(campaign_id: int, to: CampaignState, *, actor: str, reason: str
     elif to is CampaignState.RUNNING:
         campaign.aborts_in_a_row = 0
     append_event(campaign, EventKind.CAMPAIGN_STATE, actor, {"from": before, "to": to, "reason": reason[:300]})
+    return campaign
+
+
+@transaction.atomic
+def weigh(campaign_id: int, weight: int, *, actor: str) -> Campaign:
+    """Give a live campaign another weight, from now on. Raises WrongState, trials.services.shares.BadWeight."""
+    shares.check_weight(weight)
+    campaign: Campaign = Campaign.objects.locked(campaign_id)
+    if campaign.bundle is not None or campaign.state not in LIVE_CAMPAIGN_STATES:
+        raise WrongState(f"campaign {campaign.slug} is {campaign.state}: it shares nothing any more")
+    before = shares.set_weight(campaign, weight)
+    if before != weight:
+        append_event(campaign, EventKind.CAMPAIGN_WEIGHT, actor, {"from": before, "to": weight})
     return campaign
 
 

@@ -13,9 +13,9 @@ from psycopg import sql
 
 READ = (
     "trials_campaign", "trials_trial", "trials_evaluation", "trials_measurement", "trials_blob", "trials_event",
-    "trials_siteevent", "trials_confirmation", "trials_approval", "trials_worker",
+    "trials_siteevent", "trials_confirmation", "trials_approval", "trials_worker", "trials_share", "trials_turn",
 )  # fmt: skip
-ADD = ("trials_event", "trials_measurement", "trials_blob", "trials_worker")
+ADD = ("trials_event", "trials_measurement", "trials_blob", "trials_worker", "trials_turn")
 CHANGE: Mapping[str, Sequence[str]] = {
     "trials_campaign": ("last_seq", "head_sha256"),
     "trials_trial": ("state", "started_at"),
@@ -23,6 +23,7 @@ CHANGE: Mapping[str, Sequence[str]] = {
         "state", "attempt", "worker", "claimed_at", "lease_expires_at", "phase", "progress", "fault", "queued_at",
         "sent_at", "measured_at",
     ),
+    "trials_turn": ("origin", "start", "used", "expected", "taken"),
     "trials_worker": (
         "name", "device", "device_name", "devices", "memory_bytes", "level", "details", "started_at", "seen_at",
     ),

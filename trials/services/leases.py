@@ -16,7 +16,7 @@ from trials import clock, live, statements
 from trials.canonical import dumps, sha256_bytes
 from trials.formatting import waiting
 from trials.models import Campaign, Evaluation, Measurement, Trial
-from trials.services import rows
+from trials.services import rows, shares
 from trials.services.blobs import put_blob
 from trials.services.events import append_event
 from trials.vocab import LIVE_CAMPAIGN_STATES, EvaluationState, EventKind, Label, Purpose, TrialState
@@ -39,8 +39,11 @@ def expired() -> list[Evaluation]:
 
 
 @transaction.atomic
-def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
-    """Take a queued work order under a lease; None when somebody else has it or it was cancelled."""
+def claim_evaluation(evaluation_id: int, worker: str, chance: shares.Chance | None = None) -> Evaluation | None:
+    """Take a queued work order under a lease; None when somebody else has it or it was cancelled.
+
+    chance: as read from ``trials.services.shares``; None as well when it may be another campaign's turn by now.
+    """
     campaign = rows.campaign_of(evaluation_id)
     if campaign is None or campaign.bundle is not None:
         return None
@@ -57,6 +60,9 @@ def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
     )
     if evaluation is None:
         return None
+    if chance is not None and not shares.take(chance, evaluation.device, devices_of(campaign)):
+        transaction.set_rollback(True)
+        return None
     trial = with_parent(evaluation.trial_id, campaign)
     evaluation.campaign, evaluation.trial = campaign, trial
     if evaluation.purpose == Purpose.TRIAL:
@@ -66,6 +72,11 @@ def claim_evaluation(evaluation_id: int, worker: str) -> Evaluation | None:
         payload = started_payload(trial, worker, evaluation.attempt, now)
         append_event(campaign, EventKind.TRIAL_STARTED, worker, payload, trial)
     return evaluation
+
+
+def devices_of(campaign: Campaign) -> int:
+    """How many devices a measurement of this campaign holds."""
+    return int(campaign.spec["profile"].get("devices", 1))
 
 
 def with_parent(trial_id: int, campaign: Campaign) -> Trial:
@@ -96,6 +107,7 @@ def heartbeat(evaluation_id: int, attempt: int, *, phase: str, progress: float) 
 @transaction.atomic
 def post_measurement(evaluation_id: int, attempt: int, body: Mapping[str, Any], log: bytes) -> bool:
     """Store what the evaluator saw; False when the lease was lost before. The judge reads it later."""
+    rows.hold_campaign(evaluation_id)
     now = clock.now()
     evaluation = rows.move(
         evaluation_id,
@@ -123,7 +135,13 @@ def post_measurement(evaluation_id: int, attempt: int, body: Mapping[str, Any], 
         log_id=put_blob(log) if log else None,
     )
     rows.insert(measurement)
+    shares.book(evaluation.campaign_id, evaluation.device, _held(evaluation, now), whole=True)
     return True
+
+
+def _held(evaluation: Evaluation, now: datetime) -> float:
+    """Seconds since the order was claimed."""
+    return 0.0 if evaluation.claimed_at is None else (now - evaluation.claimed_at).total_seconds()
 
 
 @transaction.atomic
@@ -150,6 +168,7 @@ def give_back(evaluation_id: int, attempt: int, fault: str) -> EvaluationState |
         post_measurement(evaluation_id, attempt, body, b"")
         return EvaluationState.MEASURED
     now = clock.now()
+    shares.book(campaign.pk, evaluation.device, _held(evaluation, now), whole=False)
     held.update(state=EvaluationState.QUEUED, lease_expires_at=None, queued_at=now, phase=AGAIN, sent_at=_NEVER)
     trial = Trial.objects.get(pk=evaluation.trial_id)
     if evaluation.purpose == Purpose.TRIAL:

@@ -36,6 +36,16 @@ def campaign_of(evaluation_id: int) -> Campaign | None:
     return first(Campaign, where, [evaluation_id])
 
 
+def hold_campaign(evaluation_id: int) -> None:
+    """Until the end of the transaction nobody takes the lock of the work order's campaign: whoever refers to the
+    campaign's row has to wait for that lock anyway, and does it before it holds another."""
+    rows(
+        "SELECT id FROM trials_campaign WHERE id = (SELECT campaign_id FROM trials_evaluation WHERE id = %s) "
+        "FOR KEY SHARE",
+        [evaluation_id],
+    )
+
+
 def move(evaluation_id: int, to: str, provided: str, *given: object) -> Evaluation | None:
     """A work order after a conditional update; None when the condition does not hold, which is a normal answer.
 

@@ -34,6 +34,7 @@ class Command(BaseCommand):
         parser.add_argument("--hours", type=float, default=fallback.hours)
         parser.add_argument("--no-improvement-hours", type=float, default=fallback.no_improvement_hours)
         parser.add_argument("--slots", type=int, default=settings.EVALUATOR_SLOTS)
+        parser.add_argument("--weight", type=int, default=fallback.weight, help="share of evaluators, beside others")
         parser.add_argument("--seed", type=int, default=fallback.seed)
         parser.add_argument("--reproducible", action="store_true")
         parser.add_argument("--approve-keeps", action="store_true", help="ask a person before a keep becomes the base")

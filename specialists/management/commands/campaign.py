@@ -1,4 +1,4 @@
-"""``manage.py campaign pause|resume|stop|approve|refuse SLUG``."""
+"""``manage.py campaign pause|resume|stop|approve|refuse|weigh SLUG``."""
 
 from __future__ import annotations
 
@@ -11,21 +11,28 @@ from specialists.launch import STEERING
 from trials.checkpoints import told
 from trials.models import Approval, Campaign
 from trials.services.campaigns import WrongState
+from trials.services.shares import BadWeight
 from trials.vocab import Answer
 
+WEIGH = "weigh"
 ANSWERS = {"approve": Answer.APPROVED, "refuse": Answer.REFUSED}
 
 
 class Command(BaseCommand):
-    help = "Steer a campaign, or answer what it asks a person: approve or refuse."
+    help = "Steer a campaign, give it a weight, or answer what it asks a person: approve or refuse."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("action", choices=[*STEERING, *ANSWERS])
+        parser.add_argument("action", choices=[*STEERING, *ANSWERS, WEIGH])
         parser.add_argument("slug")
         parser.add_argument("--trial", type=int, help="answer the question about this trial alone, not all that wait")
+        parser.add_argument("--weight", type=int, help="of weigh: its share of evaluators, beside others")
         parser.add_argument("--remark", default="", help="why, for the record")
 
-    def handle(self, *, action: str, slug: str, trial: int | None, remark: str, **options: Any) -> None:
+    def handle(
+        self, *, action: str, slug: str, trial: int | None, remark: str, weight: int | None, **options: Any
+    ) -> None:
+        if (action == WEIGH) != (weight is not None):
+            raise CommandError(f"{action} {'needs' if action == WEIGH else 'has no'} --weight")
         try:
             campaign = Campaign.objects.get(slug=slug)
             if action in ANSWERS:
@@ -33,11 +40,15 @@ class Command(BaseCommand):
                 return
             if trial is not None or remark:
                 raise CommandError(f"{action} has no --trial and no --remark: approve and refuse have")
+            if weight is not None:
+                launch.weigh(campaign, weight, actor="command")
+                self.stdout.write(f"{campaign.slug}: weight {weight}")
+                return
             campaign = STEERING[action](campaign, actor="command")
         except Campaign.DoesNotExist:
             known = ", ".join(Campaign.objects.values_list("slug", flat=True)[:10]) or "none"
             raise CommandError(f"campaign {slug!r} does not exist, expected one of: {known}") from None
-        except WrongState as error:
+        except (WrongState, BadWeight) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"{campaign.slug}: {campaign.state}")
 
