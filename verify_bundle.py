@@ -538,6 +538,7 @@ class Withheld:
     def __init__(self, said: Row) -> None:
         self.profiles = list(said["profiles"])
         self.blobs: dict[str, str] = dict(said["blobs"])
+        self.absent: dict[str, Row] = dict(said.get("absent", {}))  # logs that retention has taken away
         self.columns = {"sources": {"diff", "log"}, "prompts": {"lineage_view"}}
         self.gone = {column for profile in self.profiles for column in self.columns.get(profile, ())}
 
@@ -574,8 +575,8 @@ def row_digest(row: Row) -> bytes:
 class Replay:
     """The campaign as its events tell it."""
 
-    def __init__(self, bundle: Container, findings: Findings, withheld: Withheld) -> None:
-        self.bundle, self.findings, self.withheld = bundle, findings, withheld
+    def __init__(self, bundle: Container, findings: Findings, withheld: Withheld, removed: Sorter) -> None:
+        self.bundle, self.findings, self.withheld, self.removed = bundle, findings, withheld, removed
         self.open: dict[int, Row] = {}
         self.rows = Table("<32s32sd?B")  # digest of the row, source, score (nan: none), there, standing
         self.launched: Row = {}
@@ -660,15 +661,18 @@ class Replay:
             row = self.open[number] = fold(row, event, self.withheld)
             if kind == "trial_finished":
                 self._finished(event, row)
-        elif kind in Verified.KINDS | Approvals.KINDS | {"trial_remeasured"}:
+        elif kind in Verified.KINDS | Approvals.KINDS | {"trial_remeasured", "logs_removed"}:
             self._decided(event)
             return
         if "measurement" in payload and kind != "trial_finished":
             self.measurements.take(self._number(event), payload)
 
     def _decided(self, event: Row) -> None:
-        """What a test on fresh seeds or a person says, and what somebody had measured again."""
-        if event["kind"] == "trial_remeasured":
+        """What a test on fresh seeds or a person says, what somebody had measured again, and which logs are gone."""
+        if event["kind"] == "logs_removed":
+            for sha256 in event["body"]["logs"]:
+                self.removed.add(bytes.fromhex(sha256))
+        elif event["kind"] == "trial_remeasured":
             number, payload = self._number(event), event["body"]
             self.judged(number, payload, self.measurements.take(number, payload))
         elif event["kind"] in Verified.KINDS:
@@ -1374,8 +1378,8 @@ NOTHING = hashlib.sha256(b"").hexdigest()
 class Blobs:
     """Shards of blobs in the order of their hashes, and who refers to them."""
 
-    def __init__(self, bundle: Container, findings: Findings, withheld: Withheld) -> None:
-        self.bundle, self.findings, self.withheld = bundle, findings, withheld
+    def __init__(self, bundle: Container, findings: Findings, withheld: Withheld, removed: Sorter) -> None:
+        self.bundle, self.findings, self.withheld, self.removed = bundle, findings, withheld, removed
         self.shards = sorted(
             name[:-4] for name in bundle.by_name if name.startswith("blobs/") and name.endswith(".idx")
         )
@@ -1411,7 +1415,19 @@ class Blobs:
             named.add(left)
         there.seek(0)
         bad |= self._compare(iter(named), iter(trees), Sorter._read(there))
-        self._blame(bad)
+        self._absent(bad)
+        self._blame(bad - self.withheld.absent.keys())
+
+    def _absent(self, missing: set[str]) -> None:
+        """What is absent by retention: logs alone, each named by an event that says so."""
+        told = {digest.hex() for digest in self.removed if digest.hex() in self.withheld.absent}
+        for sha256 in sorted(self.withheld.absent):
+            if sha256 not in told:
+                self.findings.fail("redactions.json", f"blob {sha256[:12]} is said to be removed, no event says so")
+            elif sha256 not in missing:
+                self.findings.fail("redactions.json", f"blob {sha256[:12]} is said to be removed, and is there")
+            else:
+                self.findings.count("logs absent by retention")
 
     def _references(self, member: str, table: Row) -> Iterator[tuple[int | None, str, bool]]:
         """(trial, hash, whether of a tree) of every blob that a row names."""
@@ -1424,6 +1440,8 @@ class Blobs:
                 continue  # told elsewhere
             for name, sha256 in named:
                 if is_sha256(sha256):
+                    if name != "log" and sha256 in self.withheld.absent:
+                        self.findings.fail(member, f"{name} is said to be removed, only logs may be", number)
                     yield number, sha256, name in table["trees"]
                 else:
                     self.findings.fail(member, f"{name} is no hash", number)
@@ -1465,6 +1483,8 @@ class Blobs:
             for sha256 in files.values():
                 if not is_sha256(sha256):
                     raise ValueError("no hash")
+                if sha256 in self.withheld.absent:
+                    self.findings.fail("blobs", f"a source's file {sha256[:12]} is said to be removed")
                 if "sources" not in self.withheld.profiles and sha256 not in self.withheld.blobs:
                     yield sha256
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -1633,7 +1653,7 @@ def verify(path: Path, keys: Sequence[str] = ()) -> Row:
 
     Raises BadBundle when it is no bundle at all.
     """
-    findings, bundle = Findings(), Container(path)
+    findings, bundle, removed = Findings(), Container(path), Sorter()
     digests = check_container(bundle, findings)
     head: Row = {}
 
@@ -1644,14 +1664,14 @@ def verify(path: Path, keys: Sequence[str] = ()) -> Row:
         withheld = Withheld(json.loads(bundle.read("redactions.json")))
         if head and withheld.profiles != head["redacted"]:
             findings.fail("redactions.json", "lists other profiles than the head")
-        replay = Replay(bundle, findings, withheld)
+        replay = Replay(bundle, findings, withheld, removed)
         replay.run()
         if head and (replay.seq, replay.head) != (head["seq"], head["sha256"]):
             findings.fail("events.jsonl", f"ends with event {replay.seq}, the signed head is event {head['seq']}")
         Tables(bundle, findings, replay).run()
 
     def stored() -> None:
-        Blobs(bundle, findings, Withheld(json.loads(bundle.read("redactions.json")))).run()
+        Blobs(bundle, findings, Withheld(json.loads(bundle.read("redactions.json"))), removed).run()
 
     steps: Sequence[tuple[str, Callable[[], None]]] = (
         (MANIFEST, lambda: check_manifest(bundle, digests, findings)),

@@ -126,6 +126,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "trials.context.site",
             ],
         },
     }
@@ -341,5 +342,6 @@ QUOTA_USD = integer("QUOTA_USD", 0, 0, 1_000_000_000)
 # The search
 EVALUATOR_LEVEL = text("EVALUATOR_LEVEL", "L3")
 AGENT_SLOTS = integer("AGENT_SLOTS", 4, 1, 512)
+CODE_VERSION = text("CODE_VERSION")[:80]  # what a worker says it runs (evaluators.version)
 TRACE_LICENCE = text("TRACE_LICENCE", "not stated")[:200]  # of the records of campaigns; part of their specification
 EVALUATOR_SLOTS = integer("EVALUATOR_SLOTS", os.cpu_count() or 1, 1, 512)

@@ -14,6 +14,7 @@ from django.db import close_old_connections, connection
 from evaluators import devices, sandbox
 from evaluators.harness.identity import fingerprint
 from evaluators.sandbox.records import OPERATOR
+from evaluators.version import code_version
 from trials.services import workers
 from trials.services.workers import Capability
 
@@ -51,7 +52,12 @@ def capability(device: str) -> Capability:
         devices=len(found) or 1,
         memory_bytes=memory if found else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         level=str(isolation["level"]),
-        details={"machine": machine, "isolation": isolation, "accelerators": [asdict(one) for one in found]},
+        details={
+            "machine": machine,
+            "isolation": isolation,
+            "accelerators": [asdict(one) for one in found],
+            "version": code_version(),
+        },
     )
 
 

@@ -18,6 +18,7 @@ from evaluators.announce import WANTED_LEVEL, capability, worker_name
 from evaluators.contract import Cancelled, HarnessFault, Measurement, Progress
 from evaluators.recording import as_record
 from evaluators.registry import get_environment
+from evaluators.version import code_version
 from trials import clock
 from trials.logcontext import about, thread
 from trials.models import Campaign, Confirmation, Evaluation
@@ -116,7 +117,7 @@ def _measured(evaluation: Evaluation) -> int | None:
             )
             return evaluation.campaign_id
         # Beating goes on meanwhile: an hour's measurement is not lost to a database that is away for a minute.
-        body = as_record(measurement)
+        body = as_record(measurement) | {"worker_version": code_version()}
         until_answered(
             lambda: leases.post_measurement(evaluation.pk, evaluation.attempt, body, measurement.log),
             f"posting {evaluation_id}",

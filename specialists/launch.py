@@ -26,7 +26,7 @@ from specialists.workspace import decode
 from trials.access import visible_campaigns
 from trials.commits import after_commit
 from trials.models import Approval, Campaign, Evaluation
-from trials.services import answers, campaigns, remeasures, shares, submissions
+from trials.services import answers, campaigns, maintenance, remeasures, shares, submissions
 from trials.vocab import Answer, CampaignState, Enforcement, KeepRule, LineagePolicy
 
 LEVELS = ("L2", "L3", "L4")
@@ -87,6 +87,8 @@ def validate(chosen: LaunchSettings, user: User | None = None) -> tuple[Environm
     user: may start from campaigns that he sees; None, a command, from any.
     """
     environment = ENVIRONMENTS.get(chosen.environment)
+    if (halted := maintenance.current()) is not None:
+        raise LaunchError("maintenance", f"nothing is launched {halted}, expected its end")
     _one_of("environment", chosen.environment, ENVIRONMENTS)
     assert environment is not None
     _one_of("profile", chosen.profile, environment.spec.profiles)

@@ -25,6 +25,7 @@ class Situation:
     Of the keep rule ``verified``: calibrated, the start's noise is known; confirming, open confirmations (a trial that
     is being confirmed is not closed for ``finished_through``); repeats, measurements for either that are in flight;
     repeats_wanted, those that could be ordered now; measuring, work orders of all kinds that hold an evaluator.
+    maintenance: nothing is begun on the whole site.
     """
 
     state: CampaignState
@@ -58,6 +59,7 @@ class Situation:
     repeats: int = 0
     repeats_wanted: int = 0
     measuring: int = 0
+    maintenance: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,8 @@ def decide(at: Situation) -> Decision:
 
     Measurements that decide something go first: what is built on a provisional trial may be built on sand.
     """
-    if at.state is not CampaignState.RUNNING:
-        return Wait(f"the campaign is {at.state}")
+    if at.maintenance or at.state is not CampaignState.RUNNING:
+        return Wait("the site is in maintenance" if at.maintenance else f"the campaign is {at.state}")
     if at.baseline_failed:
         return Fail("the starting recipe did not measure as valid")
     free = at.slots - at.measuring - at.open_sessions

@@ -32,7 +32,8 @@ PROVIDER_FAILURES, FAILURES = 3, 10
 _MINE = f"id = %(session)s AND worker = %(worker)s AND state = '{SessionState.RUNNING}'"
 _CLAIM = f"""
 UPDATE specialists_session SET worker = %(worker)s, lease_expires_at = clock_timestamp() + %(lease)s
- WHERE id = %(session)s AND worker = '' AND state = '{SessionState.RUNNING}' RETURNING {columns(Session)}
+ WHERE id = %(session)s AND worker = '' AND state = '{SessionState.RUNNING}'
+   AND NOT EXISTS (SELECT FROM trials_maintenance) RETURNING {columns(Session)}
 """  # noqa: S608 - words of this program
 _RENEW = f"""
 UPDATE specialists_session SET lease_expires_at = clock_timestamp() + %(lease)s WHERE {_MINE}
@@ -67,7 +68,7 @@ def expired() -> list[Session]:
 
 
 def claim(session_id: int) -> Session | None:
-    """Take a session under a lease; None when another delivery has it or it is over."""
+    """Take a session under a lease; None when another delivery has it, it is over, or nothing is begun now."""
     worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     taken = rows(_CLAIM, {"session": session_id, "worker": worker, "lease": lease()})
     if not taken:

@@ -32,7 +32,8 @@ SELECT (SELECT json_agg(json_build_array(number, role)) FROM trials_trial
        (SELECT json_object_agg(role, closed) FROM specialists_account
          WHERE campaign_id = %(campaign)s AND closed <> ''),
        (SELECT count(*) {_IN_FLIGHT} AND purpose <> '{Purpose.REMEASURE}'),
-       (SELECT count(*) {_IN_FLIGHT} AND purpose IN {one_of(REPEATS)})
+       (SELECT count(*) {_IN_FLIGHT} AND purpose IN {one_of(REPEATS)}),
+       EXISTS (SELECT FROM trials_maintenance)
 """  # noqa: S608 - words of this program
 
 # The newest session of every role, each found through the index: DISTINCT ON would read all of them.
@@ -47,7 +48,8 @@ SELECT last.role, last.state, last.fault, last.up_to, last.started_at
 
 def situation(campaign: Campaign) -> loop.Situation:
     """What the loop needs to know of a locked campaign."""
-    [(trials, running, confirming, start, count, closed, measuring, repeated)] = rows(_NOW, {"campaign": campaign.pk})
+    [found] = rows(_NOW, {"campaign": campaign.pk})
+    trials, running, confirming, start, count, closed, measuring, repeated, maintenance = found
     open_trials: list[tuple[int, str]] = trials or []
     running, confirming, closed = running or [], confirming or [], (closed or {}) if campaign.agent else {}
     roles = [role["name"] for role in campaign.roles]
@@ -89,6 +91,7 @@ def situation(campaign: Campaign) -> loop.Situation:
         repeats=repeated,
         repeats_wanted=repeats.wanted(campaign) if wanted else 0,
         measuring=measuring,
+        maintenance=maintenance,
     )
 
 

@@ -29,7 +29,7 @@ from trials.querysets import (
 from trials.report_models import CampaignReport as CampaignReport  # noqa: PLC0414 - a model of this app
 from trials.search_models import TrialWords  # noqa: F401 - a model of this app
 from trials.share_models import Share, Turn  # noqa: F401 - models of this app
-from trials.site_models import SiteEvent  # noqa: F401 - a model of this app
+from trials.site_models import Maintenance, SiteEvent  # noqa: F401 - models of this app
 from trials.sketch import FAILURE_LENGTH
 from trials.standing_models import Approval as Approval  # noqa: PLC0414
 from trials.standing_models import Confirmation as Confirmation  # noqa: PLC0414
@@ -54,11 +54,13 @@ from trials.worker_models import Worker as Worker  # noqa: PLC0414 - a model of 
 
 
 class Blob(models.Model):
-    """Content-addressed bytes, compressed at rest, stored once. ``size`` counts the raw bytes."""
+    """Content-addressed bytes, compressed at rest, stored once. ``size`` counts the raw bytes; removed_at: when
+    retention took those of a log away, or is about to (trials.services.retention)."""
 
     sha256 = models.CharField(max_length=HASH_LENGTH, primary_key=True)
     size = models.BigIntegerField()
     data = models.BinaryField()
+    removed_at = models.DateTimeField(null=True)
 
     def __str__(self) -> str:
         return self.sha256[:12]

@@ -33,3 +33,19 @@ class SiteEvent(models.Model):
     def payload(self) -> dict[str, Any]:
         payload: dict[str, Any] = json.loads(self.body)
         return payload
+
+
+class Maintenance(models.Model):
+    """While its one row is there nothing new is begun: no launch, no session, no measurement."""
+
+    actor = models.CharField(max_length=150)
+    reason = models.CharField(max_length=300, blank=True)
+    since = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=models.Q(pk=1), name="maintenance_is_one_row"),
+        ]
+
+    def __str__(self) -> str:
+        return f"since {self.since:%Y-%m-%d %H:%M} UTC by {self.actor}"

@@ -13,7 +13,7 @@ from trials.confirm import MOST_PAIRS
 from trials.formatting import score, visible, words
 from trials.live import campaign_head, trial_row
 from trials.models import Confirmation, Evaluation, Event, Measurement, Trial
-from trials.services.blobs import get_blobs, get_text
+from trials.services.blobs import get_blobs, get_text, removed_at
 from trials.services.confirmations import seeds_of
 from trials.standing import told
 from trials.vocab import OPEN_TRIAL_STATES, VALID, EvaluationState, Label
@@ -60,6 +60,7 @@ def context(trial: Trial) -> dict[str, Any]:
         "fingerprint": deciding.get("fingerprint") or {},
         "deciding": deciding,
         "log": cut_middle(get_text(trial.log_id), LOG_CHARACTERS),
+        "log_removed_at": removed_at(trial.log_id),
         "view": cut_middle(get_text(trial.lineage_view_id), VIEW_CHARACTERS),
         "events": events_of(trial),
         "children": list(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseGone, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import condition, require_safe
@@ -18,7 +18,7 @@ from trials.checkpoints import asked_where
 from trials.formatting import delta, duration
 from trials.live import campaign_head, trial_row
 from trials.models import Campaign, Event, Restriction, Trial
-from trials.services.blobs import get_blob
+from trials.services.blobs import RemovedBlob, get_blob
 from trials.vocab import LIVE_CAMPAIGN_STATES, OPEN_TRIAL_STATES, KeepRule
 
 CAMPAIGNS_PER_PAGE = 40
@@ -206,6 +206,10 @@ def trial_log(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     found = access_trial(request.user, slug, number)
     if found.log_id is None:
         raise Http404(f"trial {number} has no log")
-    response = HttpResponse(get_blob(found.log_id), content_type="text/plain; charset=utf-8")
+    try:
+        text = get_blob(found.log_id)
+    except RemovedBlob as gone:
+        return HttpResponseGone(f"The log of trial {number} was {gone}.\n", content_type="text/plain; charset=utf-8")
+    response = HttpResponse(text, content_type="text/plain; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{slug}-{number:04d}.log"'
     return response

@@ -174,6 +174,7 @@ class EventKind(StrEnum):
     REMEASURE_CANCELLED = "remeasure_cancelled"
     TRACE_IMPORTED = "trace_imported"
     TRIAL_IMPORTED = "trial_imported"
+    LOGS_REMOVED = "logs_removed"
     RESTORE_ACCEPTED = "restore_accepted"
 
 
@@ -195,6 +196,7 @@ class SiteEventKind(StrEnum):
     VISIBILITY_CHANGED = "visibility_changed"
     TOKEN_MADE = "token_made"  # noqa: S105 - a kind of event
     TOKEN_REVOKED = "token_revoked"  # noqa: S105
+    MAINTENANCE = "maintenance"
 
 
 class Notice(StrEnum):

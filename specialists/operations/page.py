@@ -41,6 +41,7 @@ class Holder:
     order: Evaluation | None
     campaign: Campaign | None
     hidden: bool
+    version: str
 
     @property
     def state(self) -> str:
@@ -133,6 +134,7 @@ def _holders(workers: list[Worker], seen: Any) -> Iterator[Holder]:
             order=order if shown else None,
             campaign=order.campaign if order is not None and shown else None,
             hidden=order is not None and not shown,
+            version="" if worker is None else str(worker.details.get("version", "")),
         )
 
     for worker in workers:

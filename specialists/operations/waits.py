@@ -23,7 +23,7 @@ from specialists.situation import situation
 from specialists.vocab import REPEATABLE, SessionState
 from trials.models import Approval, Campaign, Confirmation, Evaluation, Event
 from trials.querysets import CampaignQuerySet
-from trials.services import shares
+from trials.services import maintenance, shares
 from trials.vocab import CampaignState, EvaluationState, KeepRule
 from trials.worker_models import Worker
 
@@ -198,7 +198,10 @@ def hanging(among: CampaignQuerySet | None = None, now: datetime | None = None) 
 
 
 def _site(facts: Facts) -> Iterator[Wait]:
-    """What concerns all campaigns: the tick that finds what was lost."""
+    """What concerns all campaigns: maintenance, and the tick that finds what was lost."""
+    if (halted := maintenance.current()) is not None:
+        told = f"the site is in maintenance {halted}: nothing new is begun"
+        yield Wait("", "", "", "maintenance", told, "manage.py maintenance off", halted.since, hangs=True)
     age = tick_age()
     if age is None or age > LATE_SECONDS:
         since = None if age is None else facts.now - timedelta(seconds=age)

@@ -27,6 +27,7 @@ from specialists.vocab import StudyState
 from trials import live
 from trials.canonical import sha256_of
 from trials.commits import after_commit
+from trials.services import maintenance
 from trials.services.campaigns import SLUG_LENGTH, WrongState
 from trials.services.events import append_site_event
 from trials.vocab import SiteEventKind
@@ -156,6 +157,8 @@ def _step(study_id: int) -> bool:
             _finish(study, found)
         return False
     if running >= study.parallel or (isinstance(study.created_by, User) and quotas.full(study.created_by)):
+        return False
+    if maintenance.current() is not None:
         return False
     try:
         with transaction.atomic():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from django.core.management import call_command
@@ -12,10 +13,11 @@ from django.db import ProgrammingError, connection, transaction
 
 from evaluators import services
 from tests.factories import make_campaign, order_of, record, run_trial, submit
+from trials.canonical import sha256_bytes
 from trials.invariants import check_campaign
 from trials.models import Campaign, Evaluation, Trial
-from trials.services import leases, workers
-from trials.services.blobs import get_tree
+from trials.services import leases, retention, shares, workers
+from trials.services.blobs import get_text, get_tree
 from trials.services.workers import Capability
 from trials.vocab import EvaluationState
 
@@ -78,6 +80,21 @@ def test_it_claims_measures_posts_and_hands_back(role: str) -> None:
     again = Campaign.objects.select_related("best_trial").get(pk=campaign.pk)
     assert list(check_campaign(again)) == []
     assert Evaluation.objects.get(pk=other.pk).state == EvaluationState.QUEUED
+
+
+def test_it_stores_a_log_again_that_retention_has_taken_away(role: str) -> None:
+    campaign = make_campaign()
+    run_trial(campaign, 2.0, parent=None, log=b"epoch 1\n")
+    retention.run(partial(retention.plan, most_bytes=0), actor="test", rule={})
+    order = order_of(submit(campaign))
+    connection.cursor().execute("SET autoresearch.retention = 'off'")
+    with acting_as(role):
+        [chance] = shares.waiting("cpu")
+        claimed = leases.claim_evaluation(order.pk, "host:1", chance)
+        assert claimed is not None
+        assert leases.post_measurement(claimed.pk, claimed.attempt, record(1.9), b"epoch 1\n")
+        assert shares.waiting("cpu") == []
+    assert get_text(sha256_bytes(b"epoch 1\n")) == "epoch 1\n"
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)

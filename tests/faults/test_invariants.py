@@ -29,7 +29,9 @@ from trials.models import Campaign
 from trials.services.events import append_event
 from trials.vocab import EventKind, Label
 
-TABLES = ("trials_event", "trials_trial", "trials_measurement", "trials_frontierstep", "trials_confirmation")
+TABLES = (
+    "trials_event", "trials_trial", "trials_measurement", "trials_frontierstep", "trials_confirmation", "trials_blob",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -108,6 +110,11 @@ WAYS = [
     ("UPDATE trials_reasontally SET trials = 9", "sums"),
     ("UPDATE trials_parenttally SET keeps = keeps + 1", "sums"),
     ("DELETE FROM trials_miss", "sums"),
+    ("UPDATE trials_share SET weight = 9", "weight"),
+    (
+        "UPDATE trials_blob SET data = '', removed_at = now() WHERE sha256 = (SELECT max(log_id) FROM trials_trial)",
+        "logs",
+    ),
     ("UPDATE trials_misstally SET level = level - 1", "sums"),
     ("DELETE FROM trials_frontpoint WHERE axis = 'bytes'", "sums"),
     ("UPDATE trials_tallyscale SET origin = 7.0", "sums"),

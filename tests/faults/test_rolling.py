@@ -20,6 +20,7 @@ from trials.models import Campaign, Evaluation, Measurement
 from trials.services import campaigns
 from trials.share_models import Turn
 from trials.vocab import EvaluationState
+from trials.worker_models import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EVALUATOR = ("celery", "-A", "tests.toy_worker", "worker", "--loglevel", "INFO", "-Q", "evaluators.cpu")
@@ -67,23 +68,26 @@ def test_campaigns_share_evaluators_by_weight_and_one_alone_has_them_all(purged:
 
 
 def test_an_evaluator_that_is_told_to_stop_finishes_its_trial_while_another_takes_over(
-    purged: None, tmp_path: Path
+    purged: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = searching("rolling", 1, max_trials=100)
+    monkeypatch.setenv("CODE_VERSION", "old")
     queue(campaign, 4.0, 1)
     logs = tmp_path / "old.log", tmp_path / "new.log"
     with running(*EVALUATOR, "-c", "1", "-n", "old@test", log=logs[0]) as old:
         assert until(lambda: Evaluation.objects.filter(state=EvaluationState.RUNNING).exists(), 60)
-        queue_more = submit(campaign, files=files(0.1, 2), surface=("model.py",))
+        monkeypatch.setenv("CODE_VERSION", "new")
+        more = submit(campaign, files=files(0.1, 2), surface=("model.py",))
         old.send_signal(signal.SIGTERM)
         with running(*EVALUATOR, "-c", "1", "-n", "new@test", log=logs[1]):
-            enqueue(queue_more.evaluations.get().pk, "cpu")
+            enqueue(more.evaluations.get().pk, "cpu")
             assert until(lambda: measured(campaign) == 2, 240), logs[1].read_text()[-2000:]
             assert old.wait(60) == 0
+            assert until(lambda: {one.details["version"] for one in Worker.objects.all()} == {"new"}, 60)
     first, second = Evaluation.objects.filter(trial__number__gt=0).order_by("trial__number")
     assert (first.attempt, second.attempt) == (1, 1), "nothing was lost or done twice"
     assert first.worker != second.worker
-    assert second.claimed_at is not None and first.measured_at is not None
+    assert [order.measurement.record["worker_version"] for order in (first, second)] == ["old", "new"]
     assert services.judge_measured(campaign.pk) == 2
     campaign.refresh_from_db()
     assert list(check_campaign(campaign)) == []

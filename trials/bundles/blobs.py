@@ -22,7 +22,7 @@ RECENT = 50_000
 BATCH = 2_000
 _REFERENCES = 'CREATE TEMPORARY TABLE bundle_blobs (sha256 text COLLATE "C" PRIMARY KEY) ON COMMIT DROP'
 _STORED = (
-    "SELECT named.sha256, blob.data FROM bundle_blobs named "
+    "SELECT named.sha256, blob.data, blob.size, blob.removed_at FROM bundle_blobs named "
     "LEFT JOIN trials_blob blob ON blob.sha256 = named.sha256 ORDER BY named.sha256"
 )
 
@@ -123,9 +123,13 @@ def _stored(redaction: Redaction) -> Iterator[tuple[str, bytes]]:
     """Hash and bytes of every blob that goes into the bundle."""
     with connection.chunked_cursor() as cursor:
         cursor.execute(_STORED)
-        for sha256, stored in chain.from_iterable(iter(lambda: cursor.fetchmany(BATCH), [])):
+        for sha256, stored, size, removed_at in chain.from_iterable(iter(lambda: cursor.fetchmany(BATCH), [])):
             if stored is None:
                 raise Missing(f"blob {sha256} is not in the database")
+            if not stored:
+                redaction.absent[sha256] = {"size": size, "at": removed_at.isoformat()}
+            if sha256 in redaction.absent:  # also where an imported bundle lacked what is here by another way
+                continue
             data = zlib.decompress(bytes(stored))
             if redaction.finds(data):
                 redaction.blobs[sha256] = WITHHELD_ALWAYS

@@ -64,7 +64,8 @@ def export_bundle(
         campaign = Campaign.objects.select_related("created_by", "best_trial").get(slug=slug)
         origin = campaign.bundle or {}
         chosen = [name for name in ("names", "prompts", "sources") if name in {*profiles, *origin.get("redacted", ())}]
-        redaction = Redaction(chosen, secrets_pattern(), dict(origin.get("withheld_blobs", {})))
+        withheld, absent = dict(origin.get("withheld_blobs", {})), dict(origin.get("absent", {}))
+        redaction = Redaction(chosen, secrets_pattern(), withheld, absent)
         export = Export(campaign, ZipWriter(stream), redaction, report)
         try:
             return _write(export, signer)

@@ -74,11 +74,13 @@ def secrets_pattern() -> re.Pattern[bytes]:
 
 @dataclass
 class Redaction:
-    """What this bundle leaves out. blobs: hash -> reason of single ones, filled while blobs are written."""
+    """What this bundle leaves out. blobs: hash -> reason of single ones, filled while blobs are written; so is absent:
+    hash -> size and time of removal of logs that retention has taken away."""
 
     profiles: list[str]
     secrets: re.Pattern[bytes]
     blobs: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def has(self, profile: str) -> bool:
         return profile in self.profiles
@@ -158,4 +160,5 @@ class Redaction:
     def as_json(self) -> dict[str, Any]:
         """``redactions.json``."""
         columns = {profile: sorted(COLUMNS[profile]) for profile in self.profiles}
-        return {"profiles": self.profiles, "columns": columns, "blobs": dict(sorted(self.blobs.items()))}
+        absent = {"absent": dict(sorted(self.absent.items()))} if self.absent else {}
+        return {"profiles": self.profiles, "columns": columns, "blobs": dict(sorted(self.blobs.items()))} | absent

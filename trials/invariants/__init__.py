@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from django.db import connection, transaction
 
+from trials.invariants.beside import check_beside
 from trials.invariants.ledger import read_ledger
 from trials.invariants.orders import check_orders
 from trials.invariants.sums import check_sums
@@ -40,4 +41,5 @@ def check_campaign(campaign: Campaign) -> Iterator[Violation]:
         yield from check_trials(campaign, told)
         yield from check_counters(campaign, told)
         yield from check_orders(campaign, told)
+        yield from check_beside(campaign, told)
     yield from check_sums(campaign)

@@ -34,7 +34,7 @@ class Told:
     """What the events say, by trial number.
 
     finished: label and score as recorded; standing: what counts; claims, returns: how often an attempt at a trial was
-    begun, and handed back; crowned: number and score of each best, in order.
+    begun, and handed back; crowned: number and score of each best, in order; removed: hashes of logs that went.
     """
 
     keep_rule: str
@@ -49,6 +49,8 @@ class Told:
     counted: int = 0
     crossings: int = 0
     repeats: int = 0
+    weight: int = 1
+    removed: set[str] = field(default_factory=set)
     _asked: dict[int, float] = field(default_factory=dict)
 
     def hear(self, kind: str, payload: Mapping[str, Any]) -> None:
@@ -56,6 +58,15 @@ class Told:
         listener = _LISTENERS.get(kind)
         if listener is not None:
             listener(self, payload)
+
+    def _launched(self, payload: Mapping[str, Any]) -> None:
+        self.weight = payload.get("weight", 1)
+
+    def _weighed(self, payload: Mapping[str, Any]) -> None:
+        self.weight = payload["to"]
+
+    def _removed(self, payload: Mapping[str, Any]) -> None:
+        self.removed |= set(payload["logs"])
 
     def _submitted(self, payload: Mapping[str, Any]) -> None:
         self.submitted[payload["number"]] += 1
@@ -118,6 +129,9 @@ _LISTENERS: dict[str, Callable[[Told, Mapping[str, Any]], None]] = {
     EventKind.APPROVAL_ASKED: Told._asked_for,
     EventKind.APPROVAL_ANSWERED: Told._answered,
     EventKind.BOUNDARY_CROSSED: Told._crossed,
+    EventKind.CAMPAIGN_LAUNCHED: Told._launched,
+    EventKind.CAMPAIGN_WEIGHT: Told._weighed,
+    EventKind.LOGS_REMOVED: Told._removed,
     EventKind.CALIBRATION_MEASURED: Told._repeated,
     EventKind.CONFIRMATION_MEASURED: Told._repeated,
     EventKind.SEALED_MEASURED: Told._repeated,

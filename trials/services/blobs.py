@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from trials.canonical import dumps, sha256_bytes
 from trials.models import Blob
@@ -15,7 +16,16 @@ class CorruptBlob(RuntimeError):
     """Stored bytes no longer have the hash that they are filed under."""
 
 
-_KNOWN = "SELECT sha256 FROM trials_blob WHERE sha256 = ANY(%s)"
+class RemovedBlob(LookupError):
+    """Retention has taken the bytes of a log away; its hash stays on record."""
+
+    def __init__(self, size: int, at: datetime) -> None:
+        super().__init__(f"removed by retention at {at:%Y-%m-%d %H:%M:%S} UTC ({size:,} bytes)")
+        self.size, self.at = size, at
+
+
+_KNOWN = "SELECT sha256, removed_at IS NULL FROM trials_blob WHERE sha256 = ANY(%s)"
+_BRING_BACK = "SELECT trials_bring_blob(%s, %s)"
 _STORE = """
 INSERT INTO trials_blob (sha256, size, data) SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bytea[])
 ON CONFLICT DO NOTHING
@@ -35,8 +45,10 @@ def put_blobs(many: Iterable[bytes]) -> list[str]:
     """
     named = [(sha256_bytes(data), data) for data in many]
     fresh = dict(named)
-    for (known,) in rows(_KNOWN, [list(fresh)]):
-        del fresh[known]
+    for known, there in rows(_KNOWN, [list(fresh)]):
+        data = fresh.pop(known)
+        if not there:
+            bring_back(known, compressed(data))
     _store(fresh)
     return [name for name, _ in named]
 
@@ -52,7 +64,15 @@ def _store(fresh: Mapping[str, bytes]) -> None:
     if fresh:
         names = sorted(fresh)  # one order for everybody, so that nobody waits in a circle
         bytes_of = [fresh[name] for name in names]
-        change(_STORE, [names, [len(data) for data in bytes_of], [compressed(data) for data in bytes_of]])
+        packed = [compressed(data) for data in bytes_of]
+        if change(_STORE, [names, [len(data) for data in bytes_of], packed]) < len(names):
+            for name, data in zip(names, packed, strict=True):  # those that are there whole stay as they are
+                bring_back(name, data)
+
+
+def bring_back(sha256: str, packed: bytes) -> None:
+    """Compressed bytes of a blob that retention has taken away; one that is there stays as it is."""
+    rows(_BRING_BACK, [sha256, packed])
 
 
 def compressed(data: bytes) -> bytes:
@@ -61,7 +81,7 @@ def compressed(data: bytes) -> bytes:
 
 
 def get_blob(sha256: str) -> bytes:
-    """Raw bytes, verified on read. Raises Blob.DoesNotExist and CorruptBlob."""
+    """Raw bytes, verified on read. Raises Blob.DoesNotExist, RemovedBlob and CorruptBlob."""
     return get_blobs([sha256])[sha256]
 
 
@@ -73,18 +93,33 @@ def _unpacked(sha256: str, stored: bytes | memoryview[int]) -> bytes:
 
 
 def get_blobs(hashes: Iterable[str]) -> dict[str, bytes]:
-    """Several in one query, by hash, each verified. Raises Blob.DoesNotExist and CorruptBlob."""
+    """Several in one query, by hash, each verified. Raises Blob.DoesNotExist, RemovedBlob and CorruptBlob."""
     wanted = set(hashes)
     found = dict(rows(_READ, [list(wanted)]))
     missing = sorted(wanted - found.keys())
     if missing:
         raise Blob.DoesNotExist(f"blob {missing[0]}")
+    for sha256, data in found.items():
+        if not data:
+            gone = Blob.objects.only("size", "removed_at").get(pk=sha256)
+            assert gone.removed_at is not None, "the database takes no bytes away without saying when"
+            raise RemovedBlob(gone.size, gone.removed_at)
     return {sha256: _unpacked(sha256, data) for sha256, data in found.items()}
 
 
 def get_text(sha256: str | None) -> str:
-    """Text of a blob, empty for none; bytes that are not UTF-8 are shown as replacement marks."""
-    return get_blob(sha256).decode("utf-8", "replace") if sha256 else ""
+    """Text of a blob, empty for none; bytes that are not UTF-8 are shown as replacement marks. In place of a log that
+    retention has taken away it says so."""
+    try:
+        return get_blob(sha256).decode("utf-8", "replace") if sha256 else ""
+    except RemovedBlob as gone:
+        return str(gone)
+
+
+def removed_at(sha256: str | None) -> datetime | None:
+    """When retention took the bytes of a log away; None where they are there."""
+    found: datetime | None = Blob.objects.filter(pk=sha256, data=b"").values_list("removed_at", flat=True).first()
+    return found
 
 
 def tree_manifest(files: Mapping[str, bytes]) -> bytes:

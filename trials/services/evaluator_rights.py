@@ -14,6 +14,7 @@ from psycopg import sql
 READ = (
     "trials_campaign", "trials_trial", "trials_evaluation", "trials_measurement", "trials_blob", "trials_event",
     "trials_siteevent", "trials_confirmation", "trials_approval", "trials_worker", "trials_share", "trials_turn",
+    "trials_maintenance",
 )  # fmt: skip
 ADD = ("trials_event", "trials_measurement", "trials_blob", "trials_worker", "trials_turn")
 CHANGE: Mapping[str, Sequence[str]] = {

@@ -22,6 +22,7 @@ from trials.bundles.tables import CAMPAIGN_OMITS, JSON_TEXT, Column, Model, Tabl
 from trials.canonical import dumps
 from trials.models import Blob, Campaign, Evaluation, Event, Measurement, Trial
 from trials.services import tallies
+from trials.services.blobs import bring_back
 from trials.services.events import append_site_event
 from trials.services.submissions import index_hypotheses
 from trials.vocab import SiteEventKind
@@ -127,6 +128,8 @@ class _Import:
             "redacted": self.redactions["profiles"],
             "withheld_blobs": self.redactions["blobs"],
         }
+        if absent := self.redactions.get("absent"):
+            origin["absent"] = absent
         if set(self.row) != {"best_trial"}:
             raise Refused(f"{self.bundle.path}: campaign.json: {sorted(self.row)[0]!r} is unknown here")
         return Campaign.objects.create(slug=_free_slug(str(origin["slug"])), bundle=origin, **values)
@@ -139,10 +142,16 @@ class _Import:
             waiting.append(Blob(sha256=sha256, size=len(data), data=zlib.compress(data, 6)))
             size += len(data)
             if size >= BLOB_BYTES or len(waiting) >= 4 * BATCH:
-                Blob.objects.bulk_create(waiting, ignore_conflicts=True)
+                _store(waiting)
                 self.report("blobs", done)
                 waiting, size = [], 0
-        Blob.objects.bulk_create(waiting, ignore_conflicts=True)
+        _store(waiting)
+        absent: Mapping[str, Mapping[str, Any]] = self.redactions.get("absent", {})
+        gone = [
+            Blob(sha256=sha256, size=said["size"], data=b"", removed_at=datetime.fromisoformat(said["at"]))
+            for sha256, said in absent.items()
+        ]
+        Blob.objects.bulk_create(gone, ignore_conflicts=True, batch_size=4 * BATCH)
 
     def _stored(self) -> Iterator[tuple[str, bytes]]:
         names = sorted(name[:-4] for name in self.bundle.by_name if re.fullmatch(r"blobs/\d{4}\.idx", name))
@@ -214,6 +223,16 @@ class _Import:
             done += len(lines)
             self.report("events.jsonl", done)
         return done
+
+
+def _store(blobs: Sequence[Blob]) -> None:
+    """Those that are not here, and the bytes of those that retention has taken away here."""
+    Blob.objects.bulk_create(blobs, ignore_conflicts=True)
+    names = [blob.sha256 for blob in blobs]
+    gone = set(Blob.objects.filter(pk__in=names, removed_at__isnull=False).values_list("pk", flat=True))
+    for blob in blobs:
+        if blob.sha256 in gone:
+            bring_back(blob.sha256, bytes(blob.data))
 
 
 def _event(campaign: Campaign, line: Mapping[str, Any], trials: Mapping[int, int]) -> Event:

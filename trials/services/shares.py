@@ -28,6 +28,7 @@ WITH waiting AS (
     SELECT e.campaign_id, coalesce(max(e.id) FILTER (WHERE e.id = %(ticket)s), min(e.id)) AS work_order
       FROM trials_evaluation AS e JOIN trials_campaign AS c ON c.id = e.campaign_id
      WHERE e.state = '{EvaluationState.QUEUED}' AND e.device = %(resource)s AND c.bundle IS NULL
+       AND NOT EXISTS (SELECT FROM trials_maintenance)
        AND (c.state IN {one_of(LIVE_CAMPAIGN_STATES)} OR e.purpose = '{Purpose.REMEASURE}')
      GROUP BY e.campaign_id
 ), clock AS (
@@ -89,8 +90,10 @@ class Chance:
 
 
 def waiting(resource: str, ticket: int = 0) -> list[Chance]:
-    """One queued work order of each campaign, the one whose turn it is first. ticket: the order to prefer within its
-    own campaign, by default the oldest."""
+    """One queued work order of each campaign, the one whose turn it is first; none during maintenance.
+
+    ticket: the order to prefer within its own campaign, by default the oldest.
+    """
     return [Chance(*row) for row in rows(_WAITING, {"resource": resource, "ticket": ticket})]
 
 
