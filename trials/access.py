@@ -45,7 +45,8 @@ def viewers(slug: str, accounts: Collection[int]) -> tuple[Campaign | None, set[
 
 def access_campaign(user: Viewer, slug: str) -> Campaign:
     """The campaign with this slug. Raises PermissionDenied, and Http404 when it is not there or not visible."""
-    campaign = visible_campaigns(user).select_related("created_by", "best_trial").filter(slug=slug).first()
+    rows = visible_campaigns(user).select_related("created_by", "best_trial", "share")
+    campaign = rows.filter(slug=slug).first()
     if campaign is None:
         raise Http404(f"there is no campaign {slug!r}")
     found: Campaign = campaign

@@ -13,7 +13,7 @@ from trials.confirm import MOST_PAIRS
 from trials.formatting import score, visible, words
 from trials.live import campaign_head, trial_row
 from trials.models import Confirmation, Evaluation, Event, Measurement, Trial
-from trials.services.blobs import get_blobs, get_text, removed_at
+from trials.services.blobs import get_blobs, get_log, get_text
 from trials.services.confirmations import seeds_of
 from trials.standing import told
 from trials.vocab import OPEN_TRIAL_STATES, VALID, EvaluationState, Label
@@ -34,6 +34,7 @@ def context(trial: Trial) -> dict[str, Any]:
         for row in Measurement.objects.filter(trial=trial).select_related("evaluation").order_by("pk")[:MEASUREMENTS]
     ]
     deciding: dict[str, Any] = next((row["record"] for row in measurements if row["purpose"] == "trial"), {})
+    log, removed_at = get_log(trial.log_id)
     numbers = [trial.number] if trial.state in OPEN_TRIAL_STATES else []
     return {
         "campaign": campaign,
@@ -59,8 +60,8 @@ def context(trial: Trial) -> dict[str, Any]:
         "below_l3": bool(deciding.get("isolation")) and str(deciding["isolation"].get("level", "")) < "L3",
         "fingerprint": deciding.get("fingerprint") or {},
         "deciding": deciding,
-        "log": cut_middle(get_text(trial.log_id), LOG_CHARACTERS),
-        "log_removed_at": removed_at(trial.log_id),
+        "log": cut_middle(log, LOG_CHARACTERS),
+        "log_removed_at": removed_at,
         "view": cut_middle(get_text(trial.lineage_view_id), VIEW_CHARACTERS),
         "events": events_of(trial),
         "children": list(

@@ -18,6 +18,7 @@ from django.db import connection, transaction
 
 from evaluators.sandbox import leftovers
 from evaluators.sandbox.view import ENTRY
+from specialists import sessions
 from specialists.invariants import check_sessions
 from specialists.management.commands.check_invariants import host, record
 from specialists.models import Session
@@ -45,8 +46,8 @@ def campaign(db: None) -> Campaign:
     run_trial(made, None, Label.CRASH, reason="ValueError: no")
     start(submit(made, parent=1))
     submit(made, parent=2)
-    now = clock.now()
-    Session.objects.create(campaign=made, number=0, role="architecture", seed=1, started_at=now, lease_expires_at=now)
+    now, lease = clock.now(), clock.now() + sessions.lease()
+    Session.objects.create(campaign=made, number=0, role="architecture", seed=1, started_at=now, lease_expires_at=lease)
     with transaction.atomic():
         locked: Campaign = Campaign.objects.locked(made.pk)
         append_event(locked, EventKind.SESSION_STARTED, "loop", {"session": 0, "role": "architecture"})

@@ -14,7 +14,7 @@ from trials.api import schemas
 from trials.live import trial_row
 from trials.models import ApiToken, Campaign, Event, Measurement, Trial
 from trials.services import shares
-from trials.services.blobs import get_text, removed_at
+from trials.services.blobs import get_log, get_text
 from trials.services.reports import stored_report
 from trials.vocab import TrialState
 
@@ -165,4 +165,5 @@ def log(request: HttpRequest, slug: str, number: int) -> dict[str, Any]:
     if found.log_id is None:
         waits = found.state != TrialState.FINISHED
         raise Http404(f"trial {number} has no log{' yet' if waits else ''}")
-    return {"number": number, "log": get_text(found.log_id), "removed_at": removed_at(found.log_id)}
+    text, removed_at = get_log(found.log_id)
+    return {"number": number, "log": text, "removed_at": removed_at}

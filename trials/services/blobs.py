@@ -110,16 +110,15 @@ def get_blobs(hashes: Iterable[str]) -> dict[str, bytes]:
 def get_text(sha256: str | None) -> str:
     """Text of a blob, empty for none; bytes that are not UTF-8 are shown as replacement marks. In place of a log that
     retention has taken away it says so."""
+    return get_log(sha256)[0]
+
+
+def get_log(sha256: str | None) -> tuple[str, datetime | None]:
+    """``get_text`` of a log, and when retention took its bytes away; None where they are there."""
     try:
-        return get_blob(sha256).decode("utf-8", "replace") if sha256 else ""
+        return get_blob(sha256).decode("utf-8", "replace") if sha256 else "", None
     except RemovedBlob as gone:
-        return str(gone)
-
-
-def removed_at(sha256: str | None) -> datetime | None:
-    """When retention took the bytes of a log away; None where they are there."""
-    found: datetime | None = Blob.objects.filter(pk=sha256, data=b"").values_list("removed_at", flat=True).first()
-    return found
+        return str(gone), gone.at
 
 
 def tree_manifest(files: Mapping[str, bytes]) -> bytes:
