@@ -184,7 +184,7 @@ def test_pages_and_plots_take_the_same_queries_at_any_length_and_few_bytes(
 ) -> None:
     monkeypatch.setattr(figures, "ALL_POINTS", 200)
     base = made_up(trials).get_absolute_url()
-    for name, most in (("frontier", 6), ("failures", 10), ("throughput", 8), ("roles", 8)):
+    for name, most in (("frontier", 7), ("failures", 11), ("throughput", 9), ("roles", 9)):
         with django_assert_max_num_queries(most):
             page(viewer, f"{base}{name}/")
     for name in pages.PLOTS:
