@@ -6,12 +6,12 @@ import contextlib
 import itertools
 import os
 import stat
-import symtable
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from evaluators import syntax
 from evaluators.contract import EnvironmentSpec, Measurement
 from trials.vocab import Label
 
@@ -79,11 +79,10 @@ def _syntax(source: Mapping[str, bytes]) -> Refusal | None:
 
 @lru_cache(maxsize=REMEMBERED_FILES)
 def _parsed(name: str, data: bytes) -> Refusal | None:
-    """Python is read by the compiler's first two passes, which make no objects of it: half as dear as ``ast``."""
     try:
         text = data.decode("utf-8")
         if name.endswith(".py"):
-            symtable.symtable(text, name, "exec")
+            syntax.read(text, name)
     except UnicodeDecodeError as error:
         return Refusal(f"{name} is not UTF-8 at byte {error.start}", {"file": name, "byte": error.start})
     except SyntaxError as error:
