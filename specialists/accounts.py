@@ -6,7 +6,7 @@ campaign where it is needed, the session, the account of the campaign (an empty 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -195,7 +195,7 @@ def booked(session: Session) -> list[Booked]:
     ]
 
 
-def totals(calls: list[Booked]) -> dict[str, Any]:
+def totals(calls: Sequence[Booked]) -> dict[str, Any]:
     """Sums over requests; ``cost`` as a decimal text in US dollars, null where any is unpriced."""
     found: dict[str, Any] = {"requests": len(calls)}
     found |= {name: sum(getattr(call.usage, name) for call in calls) for name in TOKENS}

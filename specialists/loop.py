@@ -136,6 +136,11 @@ def decide(at: Situation) -> Decision:
     return _checkpoint(at) or _start(at)
 
 
+def leaves_room(at: Situation) -> bool:
+    """Whether anything may follow the session that was decided upon; with every slot busy ``decide`` only waits."""
+    return at.open_trials + at.open_sessions + at.repeats + 1 < at.slots
+
+
 def _in_flight(at: Situation) -> bool:
     """Whether anything could still change what the search has found."""
     return at.open_trials + at.open_sessions + at.confirming > 0

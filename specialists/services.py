@@ -54,13 +54,14 @@ def _step(campaign_id: int) -> bool:
     if campaign.state == CampaignState.FINALISING:
         _finish_when_sealed(campaign)
         return False
-    decision = loop.decide(situation(campaign))
+    at = situation(campaign)
+    decision = loop.decide(at)
     if isinstance(decision, loop.Repeat):
         send = dispatch.evaluation(campaign)
         return repeats.order(campaign.pk, decision.count, enqueue=send) > 0
     if isinstance(decision, loop.StartSession):
         _start_session(campaign, decision)
-        return True
+        return loop.leaves_room(at)
     if isinstance(decision, loop.Ask):
         subject = decision.subject
         approvals.ask_for_budget(campaign, subject, checkpoints.used(campaign, campaign.trial_count)[subject])
@@ -197,6 +198,7 @@ def _submit(session: Session, request: Request, proposal: Proposal, transcript: 
     campaign, role, view = session.campaign, request.role, request.view
     parent = request.read_source(proposal.parent)
     files = check(proposal, parent, campaign.may_change(role.surface))
+    calls = accounts.booked(session) if campaign.agent else []
     submission = submissions.Submission(
         role=role.name,
         hypothesis=proposal.hypothesis.strip(),
@@ -215,7 +217,7 @@ def _submit(session: Session, request: Request, proposal: Proposal, transcript: 
                 for earlier in request.similar(proposal.hypothesis)
             ],
             "session": session.number,
-            **sessions.paid(session),
+            **(sessions.paid(calls) if campaign.agent else {}),
         },
         surface=role.surface,
         crossed=sorted(name for name in files if files[name] != parent.get(name) and name not in role.surface),
@@ -224,14 +226,14 @@ def _submit(session: Session, request: Request, proposal: Proposal, transcript: 
         locked: Campaign = Campaign.objects.locked(campaign.pk)
         if not sessions.holds(session):
             return False
-        trial = submissions.submit_trial(
-            locked.pk,
+        trial = submissions.submit_to(
+            locked,
             submission,
             actor=f"{campaign.proposer}:{role.name}",
             enqueue=dispatch.evaluation(campaign),
             accepted=_accepted(campaign),
         )
-        sessions.close(session, SessionState.SUBMITTED, note="", view=view.text(), trial=trial, transcript=transcript)
+        sessions.submitted(locked, session, trial, transcript, calls)
     return True
 
 

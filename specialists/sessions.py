@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import socket
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +21,7 @@ from trials import clock
 from trials.canonical import dumps
 from trials.models import Campaign, Trial
 from trials.services import campaigns
-from trials.services.blobs import put_blobs
+from trials.services.blobs import put_blob, put_new
 from trials.services.events import append_event
 from trials.statements import change, columns, first, instance, one_of, rows
 from trials.vocab import LIVE_CAMPAIGN_STATES, CampaignState, EventKind
@@ -109,7 +110,6 @@ def close(
     note: str,
     fault: Fault | str = "",
     view: str,
-    trial: Trial | None = None,
     transcript: str = "",
 ) -> bool:
     """End a session with an event; False when it had ended before. Trips the breaker where failures pile up.
@@ -119,9 +119,35 @@ def close(
     campaign: Campaign = Campaign.objects.locked(session.campaign_id)
     if not holds(session):
         return False
+    calls = accounts.booked(session) if campaign.agent else []
+    _end(campaign, session, state, calls, note=note, fault=fault, shown=put_blob(view.encode()), transcript=transcript)
+    return True
+
+
+def submitted(
+    campaign: Campaign, session: Session, trial: Trial, transcript: str, calls: Sequence[accounts.Booked]
+) -> None:
+    """``close`` for a session whose trial has just been written: the caller has locked the campaign and holds it."""
+    assert trial.lineage_view_id is not None, "written with it"
+    shown, state = trial.lineage_view_id, SessionState.SUBMITTED
+    _end(campaign, session, state, calls, shown=shown, trial=trial, transcript=transcript)
+
+
+def _end(
+    campaign: Campaign,
+    session: Session,
+    state: SessionState,
+    calls: Sequence[accounts.Booked],
+    *,
+    shown: str,
+    note: str = "",
+    fault: Fault | str = "",
+    trial: Trial | None = None,
+    transcript: str,
+) -> None:
     note = storable(redact(note))[:NOTE_LENGTH]
-    kept, used = _transcribed(session, transcript) if campaign.agent else (transcript, {})
-    shown, *stored = put_blobs([view.encode(), *([kept.encode()] if kept else [])])
+    kept, used = _transcribed(session, calls, transcript) if campaign.agent else (transcript, {})
+    stored = [put_new(kept.encode())] if kept else []
     ended: dict[str, Any] = {"to": state, "note": note, "fault": fault, "view": shown}
     ended |= {"trial": None if trial is None else trial.pk, "transcript": stored[0] if stored else None}
     change(_END, _mine(session) | ended)
@@ -136,12 +162,10 @@ def close(
     append_event(campaign, EventKind.SESSION_ENDED, f"{campaign.proposer}:{session.role}", payload, trial)
     if campaign.agent and fault != Fault.CAMPAIGN:
         _count(campaign, state, fault, note)
-    return True
 
 
-def _transcribed(session: Session, tail: str) -> tuple[str, dict[str, Any]]:
+def _transcribed(session: Session, calls: Sequence[accounts.Booked], tail: str) -> tuple[str, dict[str, Any]]:
     """The manifest of a session's requests, and what the event says of them."""
-    calls = accounts.booked(session)
     manifest = {
         "session": session.number,
         "role": session.role,
@@ -151,9 +175,9 @@ def _transcribed(session: Session, tail: str) -> tuple[str, dict[str, Any]]:
     return dumps(manifest), {"usage": accounts.totals(calls)}
 
 
-def paid(session: Session) -> dict[str, float]:
-    """What the session has paid for language models so far, as ``usd``; nothing where that is not known."""
-    cost = accounts.totals(accounts.booked(session))["cost"] if session.campaign.agent else None
+def paid(calls: Sequence[accounts.Booked]) -> dict[str, float]:
+    """What was paid for requests to language models, as ``usd``; nothing where that is not known."""
+    cost = accounts.totals(calls)["cost"]
     return {} if cost is None else {"usd": float(cost)}
 
 

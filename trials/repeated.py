@@ -32,6 +32,8 @@ def similar(campaign: Campaign, role: str, hypothesis: str, *, up_to: int | None
     For proposers, before they submit. Costs the same in a campaign of any size (``trials.lineage.likeness``).
     """
     near = alike_trials(campaign, role, [hypothesis], up_to=up_to, count=SHOWN, at_least=NEARLY_SAME)
+    if not near:
+        return []
     rows = Trial.objects.of(campaign.pk).filter(number__in=[one.number for one in near])
     found = {trial.number: trial for trial in rows.prefetch_related("confirmations")}
     return [_earlier(found[one.number], one.likeness) for one in near if one.number > 0]

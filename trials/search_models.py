@@ -9,6 +9,8 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import connections, models
 
+from trials.statements import change
+
 CONFIGURATION = "english"
 
 _FILL = """
@@ -26,8 +28,7 @@ UPDATE trials_trialwords SET words = to_tsvector('english', trial.hypothesis) ||
 class TrialWordsQuerySet(models.QuerySet["TrialWords"]):
     def fill(self, trials: Iterable[int]) -> None:
         """Words of these trials (primary keys), as the database splits them."""
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(_FILL, [list(trials)])
+        change(_FILL, [list(trials)])
 
     def note(self, trial: int, text: str) -> None:
         """The words of a trial's note stand beside those of its hypothesis, in place of those of an earlier version."""

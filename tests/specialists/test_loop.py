@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from specialists.loop import Fail, Finish, Situation, StartSession, Wait, decide, role_order, session_seed
+from specialists.loop import Fail, Finish, Situation, StartSession, Wait, decide, leaves_room, role_order, session_seed
 from trials.vocab import CampaignState
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -71,6 +72,27 @@ def test_it_waits(change: dict[str, object]) -> None:
 def test_it_finishes_when_a_limit_is_reached(change: dict[str, object], words: str) -> None:
     decision = decide(replace(RUNNING, **change))
     assert isinstance(decision, Finish) and words in decision.reason
+
+
+def test_where_no_room_is_left_the_next_decision_is_to_wait() -> None:
+    draw, waited = random.Random(5), 0
+    for _ in range(2000):
+        counts = {name: draw.randrange(4) for name in ("open_trials", "open_sessions", "repeats", "repeats_wanted")}
+        at = replace(
+            RUNNING,
+            slots=draw.randrange(1, 8),
+            submitted=draw.choice([3, 58, 59]),
+            measuring=counts["open_trials"] + counts["repeats"],
+            confirming=draw.randrange(2),
+            reproducible=draw.random() < 0.3,
+            **counts,
+        )
+        begun = decide(at)
+        if isinstance(begun, StartSession) and not leaves_room(at):
+            after = {name: getattr(at, name) + 1 for name in ("open_sessions", "submitted", "sessions")}
+            assert isinstance(decide(replace(at, busy_roles=at.busy_roles | {begun.role}, **after)), Wait)
+            waited += 1
+    assert waited > 20
 
 
 def test_a_keep_renews_the_no_improvement_limit() -> None:

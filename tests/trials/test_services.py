@@ -198,7 +198,9 @@ def test_blobs_are_stored_once_and_verified_on_read() -> None:
     assert put_blob(b"weights") == put_blob(b"weights")
     assert Blob.objects.count() == 1
     tree = {"a.py": b"x = 1\n", "b.py": b""}
-    assert get_tree(put_tree(tree)) == tree
+    name = put_tree(tree)
+    get_tree(name)["b.py"] = b"changed by who asked"
+    assert get_tree(name) == tree
     wrong = Blob.objects.create(sha256="f" * 64, size=1, data=Blob.objects.first().data)
     with pytest.raises(CorruptBlob):
         get_blob(wrong.sha256)

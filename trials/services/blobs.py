@@ -6,10 +6,14 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 
 from trials.canonical import dumps, sha256_bytes
 from trials.models import Blob
 from trials.statements import change, rows
+
+#: Source trees that a process remembers: most trials are built on one of a few.
+REMEMBERED_TREES = 16
 
 
 class CorruptBlob(RuntimeError):
@@ -137,7 +141,12 @@ def put_tree(files: Mapping[str, bytes]) -> str:
 
 
 def get_tree(sha256: str) -> dict[str, bytes]:
-    """File name -> bytes of a stored source tree, every file verified."""
+    """File name -> bytes of a stored source tree, every file verified when it was read. Raises as ``get_blob`` does."""
+    return dict(_tree(sha256))
+
+
+@lru_cache(maxsize=REMEMBERED_TREES)
+def _tree(sha256: str) -> Mapping[str, bytes]:
     manifest: dict[str, str] = json.loads(get_blob(sha256))["files"]
     stored = get_blobs(manifest.values())
     return {name: stored[file_hash] for name, file_hash in manifest.items()}

@@ -70,7 +70,7 @@ def claim_evaluation(evaluation_id: int, worker: str, chance: shares.Chance | No
         trial.started_at = now
         rows.update(trial, "state", "started_at")
         payload = started_payload(trial, worker, evaluation.attempt, now)
-        append_event(campaign, EventKind.TRIAL_STARTED, worker, payload, trial)
+        append_event(campaign, EventKind.TRIAL_STARTED, worker, payload, trial, now)
     return evaluation
 
 

@@ -70,7 +70,7 @@ def record_outcome(evaluation_id: int, verdict: Verdict) -> Trial | None:
     _count(campaign, trial, label, now)
     if label in (Label.BASELINE, Label.KEEP) and trial.score is not None:
         standings.crown(campaign, trial, trial.score, now)
-    append_event(campaign, EventKind.TRIAL_FINISHED, JUDGE, finished_payload(trial, measurement), trial)
+    append_event(campaign, EventKind.TRIAL_FINISHED, JUDGE, finished_payload(trial, measurement), trial, now)
     standings.trip_breaker(campaign)
     if label is Label.PROVISIONAL:
         _promising(campaign, trial)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
@@ -34,6 +35,7 @@ _INDEX = """
 INSERT INTO trials_hypothesiskey (campaign_id, key, number)
 SELECT %(campaign)s, key, %(number)s FROM unnest(%(keys)s::bigint[]) AS found(key)
 """
+_SAME = "SELECT number FROM trials_trial WHERE campaign_id = %s AND source_id = %s AND twin_of_id IS NULL"
 
 
 class DuplicateSource(ValueError):
@@ -70,9 +72,8 @@ class Submission:
 
 def find_source(campaign_id: int, files: Mapping[str, bytes]) -> int | None:
     """Number of the trial of this campaign that has exactly these files, if any."""
-    originals = Trial.objects.of(campaign_id).filter(source_id=tree_sha256(files), twin_of__isnull=True)
-    found: list[int] = list(originals.order_by().values_list("number", flat=True)[:1])  # one at most: it is unique
-    return found[0] if found else None
+    found = rows(_SAME, [campaign_id, tree_sha256(files)])  # one at most: it is unique
+    return None if not found else int(found[0][0])
 
 
 @transaction.atomic
@@ -88,7 +89,18 @@ def submit_trial(
 
     accepted: states of the campaign in which it takes this trial.
     """
-    campaign: Campaign = Campaign.objects.locked(campaign_id)
+    return submit_to(Campaign.objects.locked(campaign_id), submission, actor=actor, enqueue=enqueue, accepted=accepted)
+
+
+def submit_to(
+    campaign: Campaign,
+    submission: Submission,
+    *,
+    actor: str,
+    enqueue: Enqueue,
+    accepted: Collection[CampaignState] = frozenset({CampaignState.RUNNING}),
+) -> Trial:
+    """``submit_trial`` to a campaign that the caller has locked, in the caller's transaction."""
     if campaign.state not in accepted:
         raise NotAccepting(f"campaign {campaign.slug} is {campaign.state}")
     manifest = tree_manifest(submission.files)
@@ -103,6 +115,7 @@ def submit_trial(
     campaign.last_number += 1
     texts = [manifest, submission.diff.encode(), submission.lineage_view.encode()]
     *_, source, diff, view = put_blobs([*submission.files.values(), *texts])
+    now = clock.now()
     trial = Trial(
         campaign=campaign,
         number=campaign.last_number,
@@ -118,12 +131,12 @@ def submit_trial(
         diff_id=diff,
         lineage_view_id=view,
         seed=submission.seed,
-        submitted_at=clock.now(),
+        submitted_at=now,
     )
     insert(trial)
     index_hypotheses([trial])
-    evaluation = order_evaluation(trial, Purpose.TRIAL, "validation", submission.seed)
-    append_event(campaign, EventKind.TRIAL_SUBMITTED, actor, submitted_payload(trial, submission), trial)
+    evaluation = order_evaluation(trial, Purpose.TRIAL, "validation", submission.seed, at=now)
+    append_event(campaign, EventKind.TRIAL_SUBMITTED, actor, submitted_payload(trial, submission), trial, now)
     if submission.crossed:
         campaign.crossing_count += 1
         crossing = {"number": trial.number, "role": trial.role, "files": list(submission.crossed)}
@@ -189,10 +202,15 @@ def submitted_payload(trial: Trial, submission: Submission) -> dict[str, Any]:
 
 
 def order_evaluation(
-    trial: Trial, purpose: Purpose, split: str, seed: int, confirmation: Confirmation | None = None
+    trial: Trial,
+    purpose: Purpose,
+    split: str,
+    seed: int,
+    confirmation: Confirmation | None = None,
+    at: datetime | None = None,
 ) -> Evaluation:
-    """Write a work order; the caller holds the campaign's lock and sends it after the commit."""
-    now = clock.now()
+    """Write a work order, by default of now; the caller holds the campaign's lock and sends it after the commit."""
+    now = clock.now() if at is None else at
     evaluation = Evaluation(
         campaign_id=trial.campaign_id,
         trial=trial,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Sum
 
 from trials import tallies
 from trials.models import Campaign, Trial
+from trials.statements import change, first, rows
 from trials.tallies import ALL_ROLES, WHOLE, Fact, Point
 from trials.tally_models import (
     FrontPoint,
@@ -32,6 +34,32 @@ FIELDS = (
     "proposal__usd", "finished_at", "queue_seconds", "run_seconds", "eval_seconds", "log_seconds",
 )  # fmt: skip
 MADE = (FrontPoint, ParentTally, MissTally, Miss, ReasonTally, ScoreColumn, Tally, TallyScale)
+
+
+def _adding(table: str, keys: Mapping[str, str], sums: Sequence[str]) -> str:
+    """Adds to cells of a table. keys: columns and their types. Values are the campaign, then an array per column."""
+    types = {**keys, **dict.fromkeys(sums, "bigint")}
+    return (
+        f"INSERT INTO {table} AS cell (campaign_id, {', '.join(types)}) SELECT %s::bigint, given.* "  # noqa: S608
+        f"FROM unnest({', '.join(f'%s::{kind}[]' for kind in types.values())}) AS given "
+        f"ON CONFLICT (campaign_id, {', '.join(keys)}) "
+        f"DO UPDATE SET {', '.join(f'{name} = cell.{name} + EXCLUDED.{name}' for name in sums)}"
+    )
+
+
+_TALLIES = _adding("trials_tally", {"role": "text", "bin": "int", "label": "text"}, ("trials", *MS))
+_PARENTS = _adding("trials_parenttally", {"role": "text", "parent_role": "text"}, ("trials", "keeps"))
+_MISSES = _adding("trials_misstally", {"label": "text", "level": "smallint"}, ("trials",))
+_COLUMNS = """
+SELECT axis, bin, counts FROM trials_scorecolumn
+ WHERE campaign_id = %s AND (axis, bin) IN (SELECT * FROM unnest(%s::text[], %s::int[]))
+"""
+_WRITE_COLUMNS = """
+INSERT INTO trials_scorecolumn (campaign_id, axis, bin, counts)
+SELECT %s::bigint, given.* FROM unnest(%s::text[], %s::int[], %s::jsonb[]) AS given
+ON CONFLICT (campaign_id, axis, bin) DO UPDATE SET counts = EXCLUDED.counts
+"""
+_FRONTS = "SELECT axis, x, score, number, trial_id FROM trials_frontpoint WHERE campaign_id = %s"
 
 
 def count(campaign: Campaign, trial: Trial) -> None:
@@ -79,8 +107,8 @@ def missing() -> list[Campaign]:
 
 def facts_of(campaign: Campaign, numbers_from: int = 0) -> Iterator[list[Fact]]:
     """Finished trials from a number on, in batches: as much of each as is counted."""
-    rows = Trial.objects.of(campaign.pk).finished().order_by("number").values_list(*FIELDS)
-    while batch := list(rows.filter(number__gte=numbers_from)[:BATCH]):
+    found = Trial.objects.of(campaign.pk).finished().order_by("number").values_list(*FIELDS)
+    while batch := list(found.filter(number__gte=numbers_from)[:BATCH]):
         yield [_fact(campaign, row) for row in batch]
         numbers_from = batch[-1][1] + 1
 
@@ -116,12 +144,12 @@ def _add(campaign: Campaign, facts: Sequence[Fact]) -> None:
 
 def _scale(campaign: Campaign, facts: Sequence[Fact]) -> TallyScale:
     """Wide enough for these trials; what is there is merged where it grows."""
-    scale, _ = TallyScale.objects.get_or_create(campaign=campaign)
+    scale = first(TallyScale, "WHERE campaign_id = %s", [campaign.pk]) or TallyScale(campaign=campaign)
     time = max(scale.time_power, tallies.power_for(max(tallies.stretch(fact.at) for fact in facts)))
     trial = max(scale.trial_power, tallies.power_for(max(fact.number for fact in facts)))
-    first = next((fact.score for fact in facts if fact.is_ranked), None)
-    fresh = scale.origin is None and first is not None
-    if (time, trial) == (scale.time_power, scale.trial_power) and not fresh:
+    score = next((fact.score for fact in facts if fact.is_ranked), None)
+    fresh = scale.origin is None and score is not None
+    if (time, trial) == (scale.time_power, scale.trial_power) and not (fresh or scale._state.adding):
         return scale
     if time > scale.time_power:
         _widen_tallies(campaign, 2 ** (time - scale.time_power))
@@ -129,20 +157,20 @@ def _scale(campaign: Campaign, facts: Sequence[Fact]) -> TallyScale:
     if trial > scale.trial_power:
         _widen_scores(campaign, "trial", 2 ** (trial - scale.trial_power))
     scale.time_power, scale.trial_power = time, trial
-    if fresh and first is not None:
-        scale.origin, scale.unit = first, tallies.unit_of(first)
+    if fresh and score is not None:
+        scale.origin, scale.unit = score, tallies.unit_of(score)
     scale.save()
     return scale
 
 
 def _widen_tallies(campaign: Campaign, times: int) -> None:
-    rows = Tally.objects.filter(campaign=campaign, bin__gte=0)
+    cells = Tally.objects.filter(campaign=campaign, bin__gte=0)
     merged = list(
-        rows.values("role", "label", wide=F("bin") / times)
+        cells.values("role", "label", wide=F("bin") / times)
         .annotate(**{f"sum_{name}": Sum(name) for name in ("trials", *MS)})
         .order_by()
     )
-    rows.delete()
+    cells.delete()
     Tally.objects.bulk_create(
         Tally(
             campaign=campaign, role=row["role"], label=row["label"], bin=row["wide"],
@@ -153,11 +181,11 @@ def _widen_tallies(campaign: Campaign, times: int) -> None:
 
 
 def _widen_scores(campaign: Campaign, axis: str, times: int) -> None:
-    rows = ScoreColumn.objects.filter(campaign=campaign, axis=axis)
+    columns = ScoreColumn.objects.filter(campaign=campaign, axis=axis)
     merged: dict[int, Counter[str]] = defaultdict(Counter)
-    for at, counts in rows.values_list("bin", "counts"):
+    for at, counts in columns.values_list("bin", "counts"):
         merged[at // times].update(counts)
-    rows.delete()
+    columns.delete()
     ScoreColumn.objects.bulk_create(
         ScoreColumn(campaign=campaign, axis=axis, bin=at, counts=dict(counts)) for at, counts in merged.items()
     )
@@ -171,8 +199,7 @@ def _add_tallies(campaign: Campaign, scale: TallyScale, facts: Iterable[Fact], t
             cell = cells[(*key, fact.standing)]
             for place, value in enumerate((1, *fact.ms)):
                 cell[place] += times * value
-    rows = [(*key, *values) for key, values in cells.items()]
-    _upsert("trials_tally", campaign, ("role", "bin", "label"), ("trials", *MS), rows)
+    _upsert(_TALLIES, campaign, cells)
 
 
 def _add_scores(campaign: Campaign, scale: TallyScale, facts: Iterable[Fact]) -> None:
@@ -185,20 +212,10 @@ def _add_scores(campaign: Campaign, scale: TallyScale, facts: Iterable[Fact]) ->
         added["time", tallies.stretch(fact.at) >> scale.time_power][level] += 1
     if not added:
         return
-    bins = {at for _, at in added}
-    there = ScoreColumn.objects.filter(campaign=campaign, bin__in=bins).values_list("axis", "bin", "counts")
-    for axis, at, counts in there:
-        if (axis, at) in added:
-            added[axis, at].update(counts)
-    ScoreColumn.objects.bulk_create(
-        (
-            ScoreColumn(campaign=campaign, axis=axis, bin=at, counts=dict(counts))
-            for (axis, at), counts in added.items()
-        ),
-        update_conflicts=True,
-        unique_fields=["campaign", "axis", "bin"],
-        update_fields=["counts"],
-    )
+    axes, bins = zip(*added, strict=True)
+    for axis, at, counts in rows(_COLUMNS, [campaign.pk, list(axes), list(bins)]):
+        added[axis, at].update(json.loads(counts))
+    change(_WRITE_COLUMNS, [campaign.pk, list(axes), list(bins), [json.dumps(counts) for counts in added.values()]])
 
 
 def _add_reasons(campaign: Campaign, facts: Sequence[Fact]) -> None:
@@ -213,12 +230,11 @@ def _add_reasons(campaign: Campaign, facts: Sequence[Fact]) -> None:
         [ReasonTally(campaign=campaign, label=label, failure=key, trials=0, newest=0) for label, key in kinds],
         ignore_conflicts=True,
     )
-    held = ReasonTally.objects.filter(campaign=campaign, failure__in=[key for _, key in kinds])
-    rows = list(held)
-    for row in rows:
+    held = list(ReasonTally.objects.filter(campaign=campaign, failure__in=[key for _, key in kinds]))
+    for row in held:
         trials, newest = kinds.get((row.label, row.failure), (0, 0))
         row.trials, row.newest = row.trials + trials, max(row.newest, newest)
-    ReasonTally.objects.bulk_update(rows, ["trials", "newest"])
+    ReasonTally.objects.bulk_update(held, ["trials", "newest"])
     _add_misses(campaign, facts)
 
 
@@ -234,8 +250,7 @@ def _add_misses(campaign: Campaign, facts: Iterable[Fact]) -> None:
         for fact, margin in found
     )  # fmt: skip
     levels = Counter((fact.label, tallies.miss_level(margin.share)) for fact, margin in found)
-    rows = [(*key, trials) for key, trials in levels.items()]
-    _upsert("trials_misstally", campaign, ("label", "level"), ("trials",), rows)
+    _upsert(_MISSES, campaign, {level: [trials] for level, trials in levels.items()})
 
 
 def _add_parents(campaign: Campaign, facts: Iterable[Fact]) -> None:
@@ -246,8 +261,7 @@ def _add_parents(campaign: Campaign, facts: Iterable[Fact]) -> None:
         pair = pairs[fact.role, fact.parent_role or ""]
         pair[0] += 1
         pair[1] += fact.standing == Label.KEEP
-    rows = [(*key, *values) for key, values in pairs.items()]
-    _upsert("trials_parenttally", campaign, ("role", "parent_role"), ("trials", "keeps"), rows)
+    _upsert(_PARENTS, campaign, pairs)
 
 
 def _add_fronts(campaign: Campaign, facts: Sequence[Fact]) -> None:
@@ -255,8 +269,7 @@ def _add_fronts(campaign: Campaign, facts: Sequence[Fact]) -> None:
         return
     direction = Direction(campaign.direction)
     held: dict[str, list[Point]] = {axis: [] for axis in tallies.AXES}
-    rows = FrontPoint.objects.filter(campaign=campaign).values_list("axis", "x", "score", "number", "trial_id")
-    for axis, at, score, number, pk in rows:
+    for axis, at, score, number, pk in rows(_FRONTS, [campaign.pk]):
         held[axis].append(Point(at, score, number, pk))
     for axis, before in held.items():
         fresh = [
@@ -276,18 +289,7 @@ def _add_fronts(campaign: Campaign, facts: Sequence[Fact]) -> None:
         )  # fmt: skip
 
 
-def _upsert(
-    table: str, campaign: Campaign, keys: Sequence[str], sums: Sequence[str], rows: Sequence[tuple[Any, ...]]
-) -> None:
-    """Add to the named sums of each cell, which is made where it is not there."""
-    if not rows:
-        return
-    names = ", ".join(("campaign_id", *keys, *sums))
-    line = f"({', '.join(['%s'] * (1 + len(keys) + len(sums)))})"
-    added = ", ".join(f"{name} = {table}.{name} + EXCLUDED.{name}" for name in sums)
-    statement = (
-        f"INSERT INTO {table} ({names}) VALUES {', '.join([line] * len(rows))} "  # noqa: S608 - own names
-        f"ON CONFLICT (campaign_id, {', '.join(keys)}) DO UPDATE SET {added}"
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [value for row in rows for value in (campaign.pk, *row)])
+def _upsert(statement: str, campaign: Campaign, cells: Mapping[tuple[Any, ...], Sequence[int]]) -> None:
+    """Add to the sums of each cell, which is made where it is not there."""
+    if cells:
+        change(statement, [campaign.pk, *map(list, zip(*((*key, *sums) for key, sums in cells.items()), strict=True))])
