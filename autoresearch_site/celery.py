@@ -40,7 +40,7 @@ app.autodiscover_tasks()
 
 
 logger = logging.getLogger(__name__)
-EVALUATORS = "evaluators."
+EVALUATORS, MODELS = "evaluators.", "agents.models"
 _device_kinds: list[str] = []
 _announcers: list[Any] = []
 
@@ -72,8 +72,12 @@ def _record_is_whole(**_: object) -> None:
 
 @celeryd_after_setup.connect
 def _queues_are_known(instance: Any, **_: object) -> None:
-    """The pool's processes inherit what this worker measures on."""
-    _device_kinds[:] = [name[len(EVALUATORS) :] for name in instance.app.amqp.queues.consume_from if EVALUATORS in name]
+    """The pool's processes inherit what this worker measures on, and the clients of models, which take each of them
+    seconds and a hundred megabytes otherwise."""
+    queues = instance.app.amqp.queues.consume_from
+    _device_kinds[:] = [name[len(EVALUATORS) :] for name in queues if EVALUATORS in name]
+    if MODELS in queues and os.environ.get("LLM_PROVIDER"):
+        import_module("specialists.proposers.registry").get_proposer("llm")
 
 
 @task_prerun.connect

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import socket
@@ -82,6 +83,8 @@ class Announcer:
     def _run(self) -> None:
         try:
             found = capability(self._device)
+            with contextlib.suppress(sandbox.SandboxUnavailable):  # cold: the first script need not wait for that test
+                sandbox.reach(WANTED_LEVEL)
             while not self._done.is_set():
                 self._speak(found)
                 self._done.wait(SPEAK_SECONDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from evaluators.contract import Measurement
@@ -12,11 +12,10 @@ from evaluators.contract import Measurement
 
 def as_record(measurement: Measurement) -> dict[str, Any]:
     """Everything but the log, which is a blob of its own. A score that is not finite is none."""
-    record = asdict(measurement)
-    del record["log"]
+    record = {each.name: finite(getattr(measurement, each.name)) for each in fields(measurement) if each.name != "log"}
     if measurement.score is not None and not math.isfinite(measurement.score):
         record["score"] = None
-    return {name: finite(value) for name, value in record.items()}
+    return record
 
 
 def finite(value: Any) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from evaluators.child.carrying import kernel
 from evaluators.sandbox.records import NO_LOOPBACK, OPERATOR, PRIVATE, Bounds, Isolation, SandboxUnavailable
-from evaluators.sandbox.view import DEVICES, ENTRY, View, open_to_others, view
+from evaluators.sandbox.view import DEVICES, ENTRY, View, open_to_others, view, view_is_open
 
 BOX = "/box"
 HOSTS = Path(__file__).resolve().with_name("hosts")
@@ -132,7 +132,8 @@ def compile_child() -> None:
     compileall.compile_dir(ENTRY.parent, maxlevels=0, quiet=2)
 
 
-def _parents(shown: Sequence[tuple[str, str]], others: Sequence[str]) -> list[str]:
+@functools.lru_cache(maxsize=16)
+def _parents(shown: tuple[tuple[str, str], ...], others: tuple[str, ...]) -> list[str]:
     """Folders that lead to the shown and other places and are not themselves inside a shown one, parents first."""
     trees = [f"{place}/" for _source, place in shown]
     places = [place for _source, place in shown] + list(others)
@@ -154,7 +155,7 @@ def _bwrap(sight: View, shown: Sequence[tuple[str, str]], bounds: Bounds, *, uid
             command.append("--disable-userns")
     devices = _devices(bounds)
     places = [place for place, _target in sight.links] + devices
-    for folder in _parents(shown, places):  # bubblewrap would make them for root only
+    for folder in _parents(tuple(shown), tuple(places)):  # bubblewrap would make them for root only
         command += ["--perms", "0755", "--dir", folder]
     for source, place in shown:
         command += ["--ro-bind", source, place] if source else ["--size", "65536", "--tmpfs", place]
@@ -256,7 +257,8 @@ def plan(
     everything = {*sight.shown, *mine, *hosts, *((path, path) for path in extra)}
     shown = sorted(everything, key=lambda pair: pair[1].count("/"))
     reads = [*extra, *(source for source, _place in mine)]
-    may_read = uid >= 0 and not open_to_others([sight.python, *sight.search, *reads], ancestors=not private)
+    ancestors = not private
+    may_read = uid >= 0 and not (view_is_open(ancestors=ancestors) and open_to_others(reads, ancestors=ancestors))
     already = 0 if private or uid >= 0 else _own_processes()
     settings: dict[str, object] = {
         "backend": backend,

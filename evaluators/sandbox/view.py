@@ -145,6 +145,13 @@ def _open_to_others(path: str, *, ancestors: bool) -> bool:
     return fine and all(os.stat(parent).st_mode & stat.S_IXOTH for parent in Path(path).parents)
 
 
+@functools.cache
+def view_is_open(*, ancestors: bool) -> bool:
+    """``open_to_others`` of what every sandbox of this process is shown of Python; looked at once."""
+    sight = view()
+    return open_to_others([sight.python, *sight.search], ancestors=ancestors)
+
+
 def open_to_others(paths: Iterable[str], *, ancestors: bool) -> bool:
     """Whether any uid may read these paths (and, with ``ancestors``, walk to them). Files in a folder count as well."""
     for path in paths:

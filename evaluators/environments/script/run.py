@@ -16,7 +16,7 @@ from evaluators.harness.identity import code_sha256, fingerprint
 from evaluators.harness.verdicts import Verdict
 from evaluators.harness.wire import TICK_SECONDS, Ended, Wire, WireError, describe, not_ready
 from evaluators.sandbox import Bounds, Confined, Exit, Isolation, SandboxUnavailable, spawn
-from evaluators.sandbox.view import open_to_others, view
+from evaluators.sandbox.view import view, view_is_open
 from trials.vocab import Label
 
 CHILD = Path(__file__).resolve().parent / "child"
@@ -180,10 +180,9 @@ def why_not(isolation: Isolation) -> str:
     Root's sandboxes read a closed home by a capability that is lost when the script takes the process over; only a
     curated root shows the interpreter in the open. Some other one of the system would be found, or none.
     """
-    sight = view()
-    if isolation.level >= "L3" or os.geteuid() != 0 or open_to_others([sight.python, *sight.search], ancestors=True):
+    if isolation.level >= "L3" or os.geteuid() != 0 or view_is_open(ancestors=True):
         return ""
-    return f"at {isolation.level} a script of root cannot read {sight.python}: run the worker as another user"
+    return f"at {isolation.level} a script of root cannot read {view().python}: run the worker as another user"
 
 
 def prepared(run: Run, seed: int) -> dict[str, object]:

@@ -6,7 +6,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -70,18 +70,40 @@ class _Try:
         return "" if self.error is None else redact(_told(self.error))
 
 
+class _Prepared(Model):
+    """Describes tools in a provider's way once, not for every request: they are the same in all sessions."""
+
+    _described: tuple[Any, Any] = (None, None)
+
+    def customize_request_parameters(self, model_request_parameters: ModelRequestParameters) -> ModelRequestParameters:
+        tools = (model_request_parameters.function_tools, model_request_parameters.output_tools)
+        before, ready = self._described
+        if before != tools:
+            ready = super().customize_request_parameters(model_request_parameters)
+            self._described = (tools, ready)
+        return replace(model_request_parameters, function_tools=ready.function_tools, output_tools=ready.output_tools)
+
+
+class _Anthropic(_Prepared, AnthropicModel):
+    pass
+
+
+class _OpenAI(_Prepared, OpenAIChatModel):
+    pass
+
+
 def connect(model: str, connection: Connection) -> Model:
     """The provider's client for one model; its own retries are off."""
     if connection.provider == "anthropic":
-        return AnthropicModel(
+        return _Anthropic(
             model, provider=AnthropicProvider(api_key=connection.key, base_url=connection.base_url or None)
         )
     whole = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
     if connection.provider == "openai":
         provider = OpenAIProvider(api_key=connection.key, base_url=connection.base_url or None)
-        return OpenAIChatModel(model, provider=provider, profile=whole)
+        return _OpenAI(model, provider=provider, profile=whole)
     local = OpenAICompatibleProvider("compatible", base_url=connection.base_url, api_key=connection.key or None)
-    return OpenAIChatModel(model, provider=local, profile=whole)
+    return _OpenAI(model, provider=local, profile=whole)
 
 
 def connected(model: str, connection: Connection) -> Model:
