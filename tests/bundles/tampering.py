@@ -216,16 +216,19 @@ def _line(draw: random.Random, members: Members) -> Tampered:
     return members | {name: b"".join(changed)}, None  # type: ignore[arg-type]
 
 
+def _free(members: Members) -> list[str]:
+    return [name for name in members if name not in (verify_bundle.MANIFEST, verify_bundle.HEAD)]
+
+
 def _byte(draw: random.Random, members: Members) -> Tampered:
-    """A byte of any member is another."""
-    name = draw.choice([one for one in members if members[one]])
+    """A byte of any member is another, but for those that ``write`` makes anew."""
+    name = draw.choice([one for one in _free(members) if members[one]])
     return members | {name: flip(draw, members[name])}, None
 
 
 def _member(draw: random.Random, members: Members) -> Tampered:
     """A member is gone, new, empty or has another's name."""
-    free = [name for name in members if name not in (verify_bundle.MANIFEST, verify_bundle.HEAD)]
-    name, how = draw.choice(free), draw.randrange(4)
+    name, how = draw.choice(_free(members)), draw.randrange(4)
     if how == 0:
         return {one: data for one, data in members.items() if one != name}, None
     if how == 1:
