@@ -13,7 +13,7 @@ from django.views.decorators.vary import vary_on_headers
 from specialists import dispatch
 from specialists.models import Study
 from specialists.studies import charts, page, reports
-from specialists.studies.curves import hour_band, read_curves, trial_band
+from specialists.studies.curves import hour_band, hours_shown, read_curves, trial_band
 from specialists.studies.standing import by_arm, head, places, seq_of
 from specialists.study_access import access_study, visible_studies
 from trials.vocab import CampaignState
@@ -94,8 +94,8 @@ def _chart(found: Study, name: str) -> dict[str, object]:
         figure = charts.best_so_far(bands, x_title="trial", whole=True)
         table = charts.best_so_far_table(bands, "trial", 0)
     else:
-        longest = max((curve.lasted for curve in curves.values()), default=0.0)
-        bands = {arm: hour_band(mine, longest) for arm, mine in by_name.items()}
+        hours = hours_shown(list(curves.values()))
+        bands = {arm: hour_band(mine, hours) for arm, mine in by_name.items()}
         figure = charts.best_so_far(bands, x_title="hours since launch", whole=False)
         table = charts.best_so_far_table(bands, "hours", 3)
     return {

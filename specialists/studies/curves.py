@@ -109,6 +109,12 @@ def trial_band(curves: Sequence[Curve], budget: int) -> dict[str, list[Any]]:
     return _band(curves, xs, lambda curve, x: curve.at_trial(int(x)))
 
 
+def hours_shown(curves: Sequence[Curve]) -> float:
+    """Where bands over hours end: one campaign that was interrupted for days does not draw all others together."""
+    lasted = [curve.lasted for curve in curves]
+    return min(max(lasted), 2 * float(np.median(lasted))) if lasted else 0.0
+
+
 def hour_band(curves: Sequence[Curve], hours: float) -> dict[str, list[Any]]:
     """Best gain within x hours, from 0 to ``hours``."""
     xs = [hours * step / HOUR_POINTS for step in range(HOUR_POINTS + 1)] if hours > 0 else [0.0]

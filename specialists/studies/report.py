@@ -8,7 +8,7 @@ from typing import Any
 
 from specialists.models import Study
 from specialists.studies import compare
-from specialists.studies.curves import Curve, gain_pct, hour_band, read_curves, spread, trial_band
+from specialists.studies.curves import Curve, gain_pct, hour_band, hours_shown, read_curves, spread, trial_band
 from specialists.studies.plan import describe_test
 from specialists.studies.standing import Place, by_arm, places, seq_of
 from trials import counting, diversity
@@ -28,9 +28,8 @@ def build_report(study: Study) -> dict[str, Any]:
     reports = {campaign.pk: current_report(campaign) for campaign in complete}
     curves = read_curves(complete)
     ideas = dict(zip(reports, diversity.compare([_hypotheses(campaign) for campaign in complete]), strict=True))
-    longest = max((curve.lasted for curve in curves.values()), default=0.0)
     arms = {
-        name: _arm(study, name, places_of, reports, curves, ideas, longest)
+        name: _arm(study, name, places_of, reports, curves, ideas, hours_shown(list(curves.values())))
         for name, places_of in by_arm(study, found).items()
     }
     test = study.plan["test"]
@@ -79,7 +78,7 @@ def _arm(
     reports: Mapping[int, Mapping[str, Any]],
     curves: Mapping[int, Curve],
     ideas: Mapping[int, diversity.Diversity],
-    longest: float,
+    hours: float,
 ) -> dict[str, Any]:
     done = [place.campaign for place in found if place.campaign is not None and place.campaign.pk in reports]
     own = [reports[campaign.pk] for campaign in done]
@@ -111,7 +110,7 @@ def _arm(
             for key in ("effective_clusters", "largest_share", "near_duplicate_rate")
         },
         "by_trial": trial_band(drawn, study.plan["trials"]),
-        "by_hour": hour_band(drawn, longest),
+        "by_hour": hour_band(drawn, hours),
     }
 
 

@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from specialists.models import Study
 from specialists.studies import reports, services
 from specialists.studies.compare import comparisons, holm, p_value, superiority
-from specialists.studies.curves import Curve, hour_band, trial_band
+from specialists.studies.curves import Curve, hour_band, hours_shown, trial_band
 from tests.specialists.studies import launched, newest, search
 from trials.models import Campaign, FrontierStep, Trial
 
@@ -180,3 +180,7 @@ def test_a_band_says_how_many_repeats_have_got_that_far_and_is_bounded() -> None
     long = trial_band([Curve([5], [0.1], [1.0], 100_000, 9.0, True)], 100_000)
     assert len(long["x"]) <= 202 and long["x"][-1] == 100_000
     assert hour_band([ended, going], 1.5)["median"][-1] == 3.0
+    interrupted = Curve(trials=[1], hours=[40.0], gains=[1.0], done=4, lasted=48.0, over=True)
+    assert hours_shown([ended, going]) == 1.5
+    assert hours_shown([ended, going, interrupted]) == 3.0
+    assert hours_shown([]) == 0.0
