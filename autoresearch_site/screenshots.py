@@ -14,10 +14,10 @@ from pathlib import Path
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
-from django.contrib.sessions.backends.db import SessionStore
 from django.urls import reverse
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
+from autoresearch_site.sessions import SessionStore
 from autoresearch_site.stack import bind
 from specialists.models import Study
 from trials.models import Campaign

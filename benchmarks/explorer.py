@@ -7,6 +7,8 @@ the bytes of the answer before compression.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import statistics
 import sys
 import time
@@ -18,10 +20,15 @@ from benchmarks.lineage import backend, database_cpu, grow, made_up  # sets Djan
 from benchmarks.report import Report, Target, at_most, run
 
 # isort: split
+from asgiref.testing import ApplicationCommunicator
+from channels.db import database_sync_to_async
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
+from django.db import connections
 from django.test import Client
 
+from autoresearch_site.asgi import application
 from autoresearch_site.bootstrap import migrate_embedded
 from autoresearch_site.local import ensure_servers
 from trials.catch_up import answers
@@ -81,6 +88,12 @@ def measured(campaign: Campaign, client: Client) -> dict[str, tuple[float, int]]
             raise RuntimeError(f"{address} answers {answer.status_code}")
         found[name] = (cost(lambda address=address: client.get(address), pid), len(answer.content))  # type: ignore[misc]
     found["empty poll"] = (cost(poll(campaign, client), pid), 0)
+    with asyncio.Runner() as runner:
+        again = reconnect(campaign, client, runner)
+        again()
+        theirs = runner.run(database_sync_to_async(backend)())  # what sockets ask is asked in a thread of their own
+        found["reconnect"] = (cost(again, theirs), 0)
+        runner.run(database_sync_to_async(connections.close_all)())
     return found
 
 
@@ -93,6 +106,26 @@ def poll(campaign: Campaign, client: Client) -> Callable[[], None]:
         assert text is not None and '"more":false' in text
 
     return ask
+
+
+def reconnect(campaign: Campaign, client: Client, runner: asyncio.Runner) -> Callable[[], None]:
+    """A socket opens through all of the site's middleware, is told that it missed nothing, and closes."""
+    path = f"/ws/campaigns/{campaign.slug}/"
+    cookie = f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
+    headers = [(b"cookie", cookie.encode()), (b"host", b"127.0.0.1"), (b"origin", b"http://127.0.0.1")]
+    scope = {"type": "websocket", "path": path, "headers": headers, "query_string": b"", "subprotocols": []}
+    question = json.dumps({"type": "catch_up", "after": campaign.last_seq})
+
+    async def once() -> None:
+        socket = ApplicationCommunicator(application, dict(scope))
+        await socket.send_input({"type": "websocket.connect"})
+        assert (await socket.receive_output(10))["type"] == "websocket.accept"
+        await socket.send_input({"type": "websocket.receive", "text": question})
+        assert '"more":false' in (await socket.receive_output(10))["text"]
+        await socket.send_input({"type": "websocket.disconnect", "code": 1001})
+        await socket.wait(10)
+
+    return lambda: runner.run(once())
 
 
 def measure(report: Report) -> None:
@@ -120,7 +153,8 @@ def measure(report: Report) -> None:
             report.targets[f"{name}: bytes"] = at_most(size_bytes, PLOT_BYTES)
     report.targets["trials: cpu_ms"] = at_most(round(last["trials"][0], 2), TRIALS_MS)
     report.targets["trials: bytes"] = at_most(last["trials"][1], TRIALS_BYTES)
-    report.targets["empty poll: cpu_ms"] = at_most(round(last["empty poll"][0], 2), POLL_MS)
+    for name in ("empty poll", "reconnect"):
+        report.targets[f"{name}: cpu_ms"] = at_most(round(last[name][0], 2), POLL_MS)
 
 
 def _full(report: Report, target: Target) -> Target:

@@ -6,27 +6,52 @@ steps the newest are read, of single trials a sample of fixed size.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db.models import F, Window
-from django.db.models.functions import Left, RowNumber
+from django.db.models.functions import RowNumber
 
+from trials import statements
 from trials.formatting import waiting
-from trials.models import Campaign, Evaluation, FrontierStep, Trial
+from trials.models import Campaign, Evaluation, FrontierStep
 from trials.tallies import ALL_ROLES, STRETCH_SECONDS, WHOLE
 from trials.tally_models import Tally, TallyScale
 from trials.vocab import UNCOUNTED_LABELS, EvaluationState, Label, Purpose
 
-MAX_POINTS = 1500
-NEWEST_POINTS = 300
+MAX_POINTS = 600
+NEWEST_POINTS = 100
 MAX_STEPS = 1000
-HOVER_POINTS = 600
+NEWEST_STEPS, OLDER_STEPS = 60, 100
+HOVER_POINTS = 400
 HOVER_LENGTH = 96
 SPARK_STEPS = 48
 SECONDS = ("queue", "run", "eval", "log")
+NOTHING = (0, 0, 0, 0, 0)
+# Prepared: a list of a thousand numbers is a value, not a text to read.
+_POINTS = """
+SELECT number, score, standing, role, left(hypothesis, %s) FROM trials_trial
+ WHERE campaign_id = %s AND number = ANY(%s) AND score IS NOT NULL ORDER BY number
+"""
+_STEPS = """
+SELECT step.number, step.score, trial.role, step.at FROM trials_frontierstep AS step
+  JOIN trials_trial AS trial ON trial.id = step.trial_id
+ WHERE step.campaign_id = %s ORDER BY step.id DESC LIMIT %s
+"""
+# The steps of one search are few however long it is: a best score is beaten ever more seldom.
+_OUTLINE = """
+SELECT step.number, step.score, coalesce(trial.role, ''), step.at FROM (
+    SELECT id, trial_id, number, score, at, row_number() OVER (ORDER BY id DESC) AS place, count(*) OVER () AS many
+      FROM trials_frontierstep WHERE campaign_id = %(campaign)s
+) AS step LEFT JOIN trials_trial AS trial ON trial.id = step.trial_id AND place <= %(newest)s
+ WHERE place <= %(newest)s OR place = many OR place %% (1 + many / %(older)s) = 0 ORDER BY step.id
+"""
+_THROUGHPUT = """
+SELECT bin, sum(trials)::bigint, sum(queue_ms)::bigint, sum(run_ms)::bigint, sum(eval_ms)::bigint, sum(log_ms)::bigint
+  FROM trials_tally WHERE campaign_id = %s AND role = %s AND bin >= 0 GROUP BY bin
+"""
 
 
 @dataclass(frozen=True)
@@ -139,10 +164,17 @@ def _profile(role: str, rows: Mapping[str, Tally]) -> RoleProfile:
 
 def frontier(campaign: Campaign) -> list[Step]:
     """Improvements of the best score in recorded order (the newest MAX_STEPS), the baseline first while it fits."""
-    steps = FrontierStep.objects.filter(campaign=campaign).order_by("-id").values_list(
-        "number", "score", "trial__role", "at"
-    )[:MAX_STEPS]  # fmt: skip
+    steps = statements.rows(_STEPS, [campaign.pk, MAX_STEPS])
     return [Step(number, score, role, _hours(campaign, at)) for number, score, role, at in reversed(steps)]
+
+
+def outline(campaign: Campaign) -> list[Step]:
+    """``frontier`` for drawing: the newest NEWEST_STEPS, of the others at most OLDER_STEPS evenly, and the first.
+
+    Only the newest have a role.
+    """
+    steps = statements.rows(_OUTLINE, {"campaign": campaign.pk, "newest": NEWEST_STEPS, "older": OLDER_STEPS})
+    return [Step(number, score, role, _hours(campaign, at)) for number, score, role, at in steps]
 
 
 def _hours(campaign: Campaign, at: datetime) -> float:
@@ -157,31 +189,24 @@ def stretch_hours(campaign: Campaign) -> float:
 
 def throughput(campaign: Campaign, role: str = ALL_ROLES) -> list[Bin]:
     """Finished trials by stretch of time since launch, quiet ones included; of one role, or of all."""
-    found: dict[int, list[Tally]] = defaultdict(list)
-    for cell in Tally.objects.filter(campaign=campaign, role=role, bin__gte=0):
-        found[cell.bin].append(cell)
+    found = {at: sums for at, *sums in statements.rows(_THROUGHPUT, [campaign.pk, role])}
     width = stretch_hours(campaign) if found else 0.0
-    return [_bin(at * width, width, found.get(at, [])) for at in range(max(found, default=-1) + 1)]
+    return [_bin(at * width, width, found.get(at, NOTHING)) for at in range(max(found, default=-1) + 1)]
 
 
-def _bin(hour: float, width: float, cells: Sequence[Tally]) -> Bin:
-    sums = {phase: sum(getattr(cell, f"{phase}_ms") for cell in cells) / 1000.0 for phase in SECONDS}
-    return Bin(hour, width, sum(cell.trials for cell in cells), sums)
+def _bin(hour: float, width: float, sums: Sequence[int]) -> Bin:
+    """sums: trials, and milliseconds of each of SECONDS."""
+    trials, *spent = sums
+    return Bin(hour, width, trials, {phase: ms / 1000.0 for phase, ms in zip(SECONDS, spent, strict=True)})
 
 
 def points(campaign: Campaign) -> Points:
     """Scored trials for a scatter plot: at most MAX_POINTS numbers are looked up, whatever the campaign's length."""
     count = campaign.last_number + 1
     stride = 1 if count <= MAX_POINTS else -(-count // (MAX_POINTS - NEWEST_POINTS))
-    rows = Trial.objects.of(campaign.pk).filter(score__isnull=False)
-    if stride > 1:
-        newest = range(max(0, count - NEWEST_POINTS), count)
-        rows = rows.filter(number__in=sorted({*range(0, count, stride), *newest}))
-    names = ("number", "score", "standing", "role")
-    if min(count, MAX_POINTS) <= HOVER_POINTS:
-        found = rows.order_by("number").values_list(*names, Left("hypothesis", HOVER_LENGTH))
-    else:
-        found = rows.order_by("number").values_list(*names)
+    wanted = {*range(0, max(count, MAX_POINTS), stride), *range(max(0, count - NEWEST_POINTS), count)}
+    told = HOVER_LENGTH if min(count, MAX_POINTS) <= HOVER_POINTS else 0
+    found = statements.rows(_POINTS, [told, campaign.pk, sorted(wanted)])
     return Points([Point(*row) for row in found], stride)
 
 

@@ -38,6 +38,8 @@ TEXT_LINE = 48
 AXES = ("xaxis", "yaxis", "yaxis2", "yaxis3")
 QUANTILE = 0.85
 FEW = 12
+STAIRS, LINES = 300, 60
+"""Steps of the best score that are drawn, and that stand in the table beside the plot, newest first."""
 SLOTS = 6
 
 
@@ -51,11 +53,16 @@ def inert(text: str, length: int = 96) -> str:
 
 def hover_text(text: str) -> str:
     """``inert`` text on lines of about TEXT_LINE characters."""
-    lines = [""]
+    lines, line = [], ""
     for word in short(text).split(" "):
-        fits = len(lines[-1]) + len(word) < TEXT_LINE
-        lines = [*lines[:-1], f"{lines[-1]} {word}".strip()] if fits or not lines[-1] else [*lines, word]
-    return "<br>".join(inert(line) for line in lines)
+        if not line:
+            line = word
+        elif len(line) + len(word) < TEXT_LINE:
+            line = f"{line} {word}"
+        else:
+            lines.append(line)
+            line = word
+    return "<br>".join(inert(each) for each in (*lines, line))
 
 
 def colour(label: str) -> str:
@@ -87,33 +94,36 @@ def figure_of(traces: Sequence[Any], **layout: Any) -> Figure:
 
 def frontier(points: Points, steps: Sequence[Step], last_number: int, direction: str) -> Figure:
     """Every scored trial by label and the staircase of the best score so far. x: trial number, y: score."""
-    traces = [
-        go.Scatter(
-            x=[row.number for row in rows],
-            y=[row.score for row in rows],
-            customdata=[[row.number, inert(row.role), hover_text(row.hypothesis)] for row in rows],
-            mode="markers",
-            cliponaxis=False,
-            name=words(label),
-            marker={"color": colour(label), "symbol": SYMBOLS[label], "size": 9 if label == Label.KEEP else 7,
-                    "line": {"width": 1.5 if label == Label.DISCARD else 0}},
-            hovertemplate=TRIAL_HOVER,
-        )
+    traces: list[Figure] = [
+        {
+            "type": "scatter",
+            "x": [row.number for row in rows],
+            "y": [row.score for row in rows],
+            "customdata": [[row.number, inert(row.role), hover_text(row.hypothesis)] for row in rows],
+            "mode": "markers",
+            "cliponaxis": False,
+            "name": words(label),
+            "marker": {"color": colour(label), "symbol": SYMBOLS[label], "size": 9 if label == Label.KEEP else 7,
+                       "line": {"width": 1.5 if label == Label.DISCARD else 0}},
+            "hovertemplate": TRIAL_HOVER,
+        }
         for label in SYMBOLS
         if (rows := [point for point in points.rows if point.label == label])
     ]  # fmt: skip
     # A confirmation may end after that of a later trial: the line never runs back.
     reached = accumulate((step.number for step in steps), max)
     stairs = [*zip(reached, (step.score for step in steps), strict=True)]
+    stairs = stairs[:: -(-len(stairs) // STAIRS)] + stairs[-1:] if len(stairs) > STAIRS else stairs
     stairs += [(last_number, steps[-1].score)] if steps else []
-    best = go.Scatter(
-        x=[number for number, _ in stairs],
-        y=[value for _, value in stairs],
-        mode="lines",
-        name="best so far",
-        line={"color": "var(--accent)", "width": 2, "shape": "hv"},
-        hoverinfo="skip",
-    )
+    best = {
+        "type": "scatter",
+        "x": [number for number, _ in stairs],
+        "y": [value for _, value in stairs],
+        "mode": "lines",
+        "name": "best so far",
+        "line": {"color": "var(--accent)", "width": 2, "shape": "hv"},
+        "hoverinfo": "skip",
+    }
     low, high, outside = score_range([row.score for row in points.rows], steps, direction)
     note = f"{outside} worse trials lie outside: double-click shows all" if outside > 1 else ""
     if outside == 1:
@@ -224,24 +234,24 @@ def throughput(bins: Sequence[Bin]) -> Figure:
     """Finished trials per hour since launch, and below where the mean trial's seconds went."""
     hours = [row.hour for row in bins]
     wide = [row.width for row in bins]
-    shape = {"x": hours, "width": wide, "offset": 0}
-    rate = go.Bar(
-        **shape,
-        y=[row.trials / row.width for row in bins],
-        name="trials per hour",
-        marker={"color": "var(--ink-soft)", "line": {"width": 1, "color": "var(--raised)"}},
-        yaxis="y2",
-        showlegend=False,
-        hovertemplate="hour %{x:.2f}: %{y:.1f} trials per hour<extra></extra>",
-    )
+    shape: Figure = {"type": "bar", "x": hours, "width": wide, "offset": 0}
+    edge = {"width": 1, "color": "var(--raised)"}
+    rate = shape | {
+        "y": [row.trials / row.width for row in bins],
+        "name": "trials per hour",
+        "marker": {"color": "var(--ink-soft)", "line": edge},
+        "yaxis": "y2",
+        "showlegend": False,
+        "hovertemplate": "hour %{x:.2f}: %{y:.1f} trials per hour<extra></extra>",
+    }
     split = [
-        go.Bar(
-            **shape,
-            y=[row.mean_seconds(phase) for row in bins],
-            name=phase,
-            marker={"color": PHASE_COLOURS[phase], "line": {"width": 1, "color": "var(--raised)"}},
-            hovertemplate=f"hour %{{x:.2f}}: {phase} %{{y:.1f}} s per trial<extra></extra>",
-        )
+        shape
+        | {
+            "y": [row.mean_seconds(phase) for row in bins],
+            "name": phase,
+            "marker": {"color": PHASE_COLOURS[phase], "line": edge},
+            "hovertemplate": f"hour %{{x:.2f}}: {phase} %{{y:.1f}} s per trial<extra></extra>",
+        }
         for phase in SECONDS
     ]
     small = {"size": 11}
@@ -280,7 +290,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> dict[str,
 
 
 def frontier_table(steps: Sequence[Step]) -> dict[str, Any]:
-    rows = [(step.number, words(step.role), score(step.score), f"{step.hours:.2f}") for step in reversed(steps)]
+    rows = [
+        (step.number, words(step.role), score(step.score), f"{step.hours:.2f}") for step in reversed(steps[-LINES:])
+    ]
     return table(("trial", "role", "best score", "hours"), rows)
 
 

@@ -75,10 +75,6 @@ class CampaignQuerySet(models.QuerySet[Any]):
         others = Restriction.objects.filter(campaign=models.OuterRef("pk")).exclude(readers=user_pk)
         return self.filter(Q(created_by=user_pk) | ~models.Exists(others))
 
-    def with_restriction(self) -> Self:
-        """Each with ``restricted``: whether ``shown_to`` hides it from anybody."""
-        return self.annotate(restricted=models.Exists(Restriction.objects.filter(campaign=models.OuterRef("pk"))))
-
     def locked(self, pk: int) -> Any:
         """The campaign row, locked until the end of the transaction: every numbered write goes through this lock."""
         found = first(self.model, "WHERE id = %s FOR UPDATE", [pk])

@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.views.decorators.http import condition, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from trials import analytics, charts, people_views, report, trial_page
-from trials.access import access_campaign, access_trial, may_steer, visible_campaigns
+from trials import analytics, charts, live_rows, people_views, report, trial_page
+from trials.access import access_campaign, access_trial, campaign_of, may_steer, visible_campaigns
 from trials.checkpoints import asked_where
 from trials.formatting import delta, duration
 from trials.live import campaign_head, trial_row
@@ -22,7 +22,7 @@ from trials.services.blobs import RemovedBlob, get_blob
 from trials.vocab import LIVE_CAMPAIGN_STATES, OPEN_TRIAL_STATES, KeepRule
 
 CAMPAIGNS_PER_PAGE = 40
-ROWS_PER_PAGE = 100
+ROWS_PER_PAGE = 50
 
 
 def _cursor(request: HttpRequest, name: str) -> int | None:
@@ -79,7 +79,7 @@ def campaign(request: HttpRequest, slug: str) -> HttpResponse:
         "asked_where": asked_where(found.checkpoints),
         "may_steer": steers,
         "restricted": steers and Restriction.objects.filter(campaign=found).exists(),
-        "blank": trial_row(Trial(campaign=found, submitted_at=timezone.now())) | {"number": None, "submitted_at": None},
+        "blank": live_rows.blank(found),
     }
     return render(request, "trials/campaign.html", context)
 
@@ -101,10 +101,12 @@ def _window(found: Campaign, before: int | None) -> dict[str, Any]:
     page = list(trials.newest(ROWS_PER_PAGE + 1))
     shown = page[:ROWS_PER_PAGE]
     unfinished = [trial.number for trial in shown if trial.state in OPEN_TRIAL_STATES]
+    phases = analytics.phases(found, unfinished) if unfinished else {}
+    rows = [trial_row(trial) for trial in shown]
     return {
         "campaign": found,
-        "rows": [trial_row(trial) for trial in shown],
-        "phases": analytics.phases(found, unfinished) if unfinished else {},
+        "rows": rows,
+        "lines": live_rows.rows_html(found, rows, phases),
         "older": shown[-1].number if len(page) > ROWS_PER_PAGE else None,
         "before": before,
     }
@@ -143,7 +145,7 @@ def _sealed_gain(sealed: dict[str, Any]) -> str:
 
 
 def _frontier(found: Campaign) -> dict[str, Any]:
-    points, steps = analytics.points(found), analytics.frontier(found)
+    points, steps = analytics.points(found), analytics.outline(found)
     sample = f"every {points.stride}th trial and the newest {analytics.NEWEST_POINTS}" if points.stride > 1 else ""
     figure = charts.frontier(points, steps, max(found.last_number, 0), found.direction)
     return {"figure": figure, "table": charts.frontier_table(steps), "note": sample}
@@ -176,7 +178,7 @@ CHARTS: dict[str, Callable[[Campaign], dict[str, Any]]] = {
 
 
 def _chart_etag(request: HttpRequest, slug: str, name: str) -> str:
-    found = access_campaign(request.user, slug)
+    found = campaign_of(request, slug)
     return f'"{name}.{found.last_seq}"'
 
 
@@ -184,7 +186,7 @@ def _chart_etag(request: HttpRequest, slug: str, name: str) -> str:
 @condition(etag_func=_chart_etag)
 def chart(request: HttpRequest, slug: str, name: str) -> HttpResponse:
     """One chart as JSON: Plotly figure, the same numbers as a table, a note on what was reduced."""
-    found = access_campaign(request.user, slug)
+    found = campaign_of(request, slug)
     if name not in CHARTS:
         raise Http404(f"there is no chart {name!r}, expected one of {', '.join(CHARTS)}")
     body = json.dumps(CHARTS[name](found), separators=(",", ":"), allow_nan=False)

@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 
 from tests.browser.conftest import Complaints
 from tests.factories import finish, make_campaign, run_trial, start, submit
-from trials import catch_up
+from trials import catch_up, views
 from trials.live import campaign_head, trial_row
 from trials.models import Campaign, Trial
 from trials.services import answers, campaigns, leases
@@ -77,7 +77,7 @@ def assert_page_equals_database(page: Page, campaign: Campaign) -> None:
     texts = page.evaluate(READ_TEXT)
     fresh = page.context.new_page()
     fresh.goto(page.url)
-    assert texts[:100] == fresh.evaluate(READ_TEXT)[:100]
+    assert texts[: views.ROWS_PER_PAGE] == fresh.evaluate(READ_TEXT)[: views.ROWS_PER_PAGE]
     fresh.close()
 
 
@@ -197,16 +197,17 @@ def test_lost_messages_are_noticed_and_fetched(page: Page, campaign: Campaign) -
 def test_older_trials_are_loaded_on_demand_and_new_ones_still_come(
     page: Page, campaign: Campaign, complaints: Complaints
 ) -> None:
-    for _ in range(104):
+    many = views.ROWS_PER_PAGE + 5
+    for _ in range(many - 1):
         submit(campaign)
     open_live(page, campaign.get_absolute_url())
-    assert page.locator("#trial-rows tr").count() == 100
+    assert page.locator("#trial-rows tr").count() == views.ROWS_PER_PAGE
     page.locator("#older a").click()
-    expect(page.locator("#trial-rows tr")).to_have_count(105)
+    expect(page.locator("#trial-rows tr")).to_have_count(many)
     expect(page.locator("#older a")).to_have_count(0)
     finish(start(Trial.objects.get(campaign=campaign, number=1)), 2.3)
     run_trial(campaign, 2.25)
-    expect(page.locator("#trial-rows tr")).to_have_count(106)
+    expect(page.locator("#trial-rows tr")).to_have_count(many + 1)
     assert_page_equals_database_of_all(page, campaign)
     assert (complaints.errors, complaints.loads) == ([], 1)
 

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
+import numpy as np
 from django.db.models import Q
 from django.db.models.functions import Left
 
-from trials import analytics
+from trials import analytics, statements
 from trials.models import Campaign, Trial
-from trials.querysets import RANKED
+from trials.statements import SCORED
 from trials.tallies import ALL_ROLES, STRETCH_SECONDS
-from trials.tally_models import FrontPoint, Miss, MissTally, ParentTally, ReasonTally, ScoreColumn, Tally, TallyScale
+from trials.tally_models import FrontPoint, Miss, MissTally, ParentTally, ReasonTally, Tally, TallyScale
 from trials.vocab import FAILED_LABELS, Direction, Label
 
 ALL_POINTS = 600
 """A search of at most so many trials shows every one of them."""
-STEPS, NEWEST, PROVISIONAL = 200, 30, 60
-ROWS = 60
+STEPS, NEWEST, PROVISIONAL = 40, 30, 30
+ROWS = 40
 """Rows of a density, at most."""
 QUANTILE = 0.9
 HYPOTHESIS = 80
 REASONS, NEAREST = 40, 12
 FRONT = 400
 HIGHEST = 2**31 - 1
+# Prepared: what every plot of the frontier asks.
+_RANKED = f"""
+SELECT number, score, standing, role, left(hypothesis, %s), finished_at FROM trials_trial
+ WHERE campaign_id = %s AND number = ANY(%s) AND score IS NOT NULL AND {SCORED} ORDER BY number
+"""  # noqa: S608 - words of this program
+_COLUMNS = "SELECT bin, counts FROM trials_scorecolumn WHERE campaign_id = %s AND axis = %s"
 
 
 @dataclass(frozen=True)
@@ -69,17 +78,12 @@ class Plane:
 
 def plane(campaign: Campaign, axis: str) -> Plane:
     """Score over ``trial`` or ``time``: of a short search every trial, else the density and the telling ones."""
-    steps = analytics.frontier(campaign)
+    steps = analytics.outline(campaign)
     every = campaign.last_number < ALL_POINTS
-    rows = Trial.objects.of(campaign.pk).filter(RANKED)
-    if not every:
-        rows = rows.filter(number__in=_telling(campaign, steps))
-    found = rows.order_by("number").values_list(
-        "number", "score", "standing", "role", Left("hypothesis", HYPOTHESIS), "finished_at"
-    )
+    wanted = range(ALL_POINTS + 1) if every else sorted(_telling(campaign, steps))
     points = [
         Point(number, score, standing, role, idea, (at - campaign.created_at).total_seconds() / 3600)
-        for number, score, standing, role, idea, at in found
+        for number, score, standing, role, idea, at in statements.rows(_RANKED, [HYPOTHESIS, campaign.pk, [*wanted]])
     ]
     return Plane(points, steps, None if every else density(campaign, axis), every)
 
@@ -96,29 +100,23 @@ def density(campaign: Campaign, axis: str) -> Density | None:
     scale = TallyScale.objects.filter(campaign=campaign).first()
     if scale is None or scale.origin is None or scale.unit is None:
         return None
-    columns = {
-        at: {int(level): count for level, count in counts.items()}
-        for at, counts in ScoreColumn.objects.filter(campaign=campaign, axis=axis).values_list("bin", "counts")
-    }
-    totals = Counter[int]()
-    for counts in columns.values():
-        totals.update(counts)
-    low, high = _levels(totals, Direction(campaign.direction))
+    columns = [(at, json.loads(counts)) for at, counts in statements.rows(_COLUMNS, [campaign.pk, axis])]
+    at = np.repeat([at for at, _ in columns], [len(counts) for _, counts in columns])
+    level = np.fromiter(map(int, chain.from_iterable(counts for _, counts in columns)), np.int64)
+    count = np.fromiter(chain.from_iterable(counts.values() for _, counts in columns), np.int64)
+    levels, which = np.unique(level, return_inverse=True)
+    totals = np.bincount(which, weights=count).astype(np.int64)
+    low, high = _levels(dict(zip(levels.tolist(), totals.tolist(), strict=True)), Direction(campaign.direction))
     each = -(-(high - low + 1) // ROWS)
-    grid = [[0] * (max(columns) + 1) for _ in range(-(-(high - low + 1) // each))]
-    outside = 0
-    for at, counts in columns.items():
-        for level, count in counts.items():
-            if low <= level <= high:
-                grid[(level - low) // each][at] += count
-            else:
-                outside += count
+    inside = (low <= level) & (level <= high)
+    grid = np.zeros((-(-(high - low + 1) // each), int(at.max()) + 1), np.int64)
+    np.add.at(grid, ((level[inside] - low) // each, at[inside]), count[inside])
     width = 2.0**scale.trial_power if axis == "trial" else STRETCH_SECONDS * 2**scale.time_power / 3600
     height = each * scale.unit
     begins = -0.5 if axis == "trial" else 0.0  # the middle of the first trial's cell is its number
     return Density(
         x0=begins + width / 2, dx=width, y0=scale.origin + low * scale.unit + height / 2, dy=height,
-        counts=grid, outside=outside, trials=totals.total(),
+        counts=grid.tolist(), outside=int(count[~inside].sum()), trials=int(count.sum()),
     )  # fmt: skip
 
 

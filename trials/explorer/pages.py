@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.views.decorators.http import condition, require_safe
 
 from trials import analytics, charts
-from trials.access import access_campaign
+from trials.access import access_campaign, campaign_of
 from trials.explorer import figures, plots
 from trials.explorer.table_views import roles_of
 from trials.live import campaign_head
@@ -92,7 +92,7 @@ PLOTS: dict[str, Callable[[Campaign, str], Body]] = {
 
 
 def _etag(request: HttpRequest, slug: str, name: str) -> str:
-    campaign = access_campaign(request.user, slug)
+    campaign = campaign_of(request, slug)
     return f'"{name}.{_role(request, campaign)}.{campaign.last_seq}"'.encode("ascii", "backslashreplace").decode()
 
 
@@ -100,7 +100,7 @@ def _etag(request: HttpRequest, slug: str, name: str) -> str:
 @condition(etag_func=_etag)
 def plot(request: HttpRequest, slug: str, name: str) -> HttpResponse:
     """One plot as JSON: Plotly figure, the same numbers as a table, a note on what was reduced. ``?role=`` for one."""
-    campaign = access_campaign(request.user, slug)
+    campaign = campaign_of(request, slug)
     if name not in PLOTS:
         raise Http404(f"there is no plot {name!r}, expected one of {', '.join(PLOTS)}")
     body = PLOTS[name](campaign, _role(request, campaign))

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from trials.analytics import SECONDS, Bin, Step
 from trials.charts import (
+    LINES,
     PATTERNS,
     PHASE_COLOURS,
     SYMBOLS,
@@ -137,7 +138,7 @@ def _range(found: Plane, direction: str) -> tuple[float | None, float | None, in
 
 
 def frontier_table(found: Plane) -> dict[str, Any]:
-    rows = [(s.number, words(s.role), score(s.score), f"{s.hours:.2f}") for s in reversed(found.steps[-200:])]
+    rows = [(s.number, words(s.role), score(s.score), f"{s.hours:.2f}") for s in reversed(found.steps[-LINES:])]
     return table(("trial", "role", "best score", "hours"), rows)
 
 
@@ -256,24 +257,24 @@ def misses_table(levels: Mapping[str, Mapping[int, int]]) -> dict[str, Any]:
 
 def throughput(bins: Sequence[Bin], shares: Sequence[float | None]) -> Figure:
     """Trials per hour, share of the slots' time that was used, and where the mean trial's seconds went."""
-    shape = {"x": [row.hour for row in bins], "width": [row.width for row in bins], "offset": 0}
+    shape: Figure = {"type": "bar", "x": [row.hour for row in bins], "width": [row.width for row in bins], "offset": 0}
     edge = {"width": 1, "color": "var(--raised)"} if len(bins) < 40 else {"width": 0}
-    rate = go.Bar(
-        **shape, y=[row.trials / row.width for row in bins], yaxis="y3", showlegend=False, name="trials per hour",
-        marker={"color": "var(--ink-soft)", "line": edge},
-        hovertemplate="hour %{x:.2f}: %{y:.1f} trials per hour<extra></extra>",
-    )  # fmt: skip
-    used = go.Bar(
-        **shape, y=list(shares), yaxis="y2", showlegend=False, name="efficiency",
-        marker={"color": "var(--accent)", "line": edge},
-        hovertemplate="hour %{x:.2f}: %{y:.1%} of the slots' time<extra></extra>",
-    )  # fmt: skip
+    rate = shape | {
+        "y": [row.trials / row.width for row in bins], "yaxis": "y3", "showlegend": False, "name": "trials per hour",
+        "marker": {"color": "var(--ink-soft)", "line": edge},
+        "hovertemplate": "hour %{x:.2f}: %{y:.1f} trials per hour<extra></extra>",
+    }  # fmt: skip
+    used = shape | {
+        "y": list(shares), "yaxis": "y2", "showlegend": False, "name": "efficiency",
+        "marker": {"color": "var(--accent)", "line": edge},
+        "hovertemplate": "hour %{x:.2f}: %{y:.1%} of the slots' time<extra></extra>",
+    }  # fmt: skip
     split = [
-        go.Bar(
-            **shape, y=[row.mean_seconds(phase) for row in bins], name=phase,
-            marker={"color": PHASE_COLOURS[phase], "line": edge},
-            hovertemplate=f"hour %{{x:.2f}}: {phase} %{{y:.1f}} s per trial<extra></extra>",
-        )
+        shape | {
+            "y": [row.mean_seconds(phase) for row in bins], "name": phase,
+            "marker": {"color": PHASE_COLOURS[phase], "line": edge},
+            "hovertemplate": f"hour %{{x:.2f}}: {phase} %{{y:.1f}} s per trial<extra></extra>",
+        }
         for phase in SECONDS
     ]  # fmt: skip
     end = bins[-1].hour + bins[-1].width if bins else 1
