@@ -87,8 +87,6 @@ def validate(chosen: LaunchSettings, user: User | None = None) -> tuple[Environm
     user: may start from campaigns that he sees; None, a command, from any.
     """
     environment = ENVIRONMENTS.get(chosen.environment)
-    if (halted := maintenance.current()) is not None:
-        raise LaunchError("maintenance", f"nothing is launched {halted}, expected its end")
     _one_of("environment", chosen.environment, ENVIRONMENTS)
     assert environment is not None
     _one_of("profile", chosen.profile, environment.spec.profiles)
@@ -112,6 +110,8 @@ def validate(chosen: LaunchSettings, user: User | None = None) -> tuple[Environm
     if chosen.proposer == ProposerName.COMMAND:
         _has_agent(chosen)
     agent_plan(chosen, roster)
+    if (halted := maintenance.current()) is not None:
+        raise LaunchError("maintenance", f"nothing is launched {halted}, expected its end")
     _within_quota(quotas.check, user)
     return environment, roster, start
 

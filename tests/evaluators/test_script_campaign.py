@@ -125,13 +125,13 @@ def test_a_search_that_nobody_could_propose_for_does_not_start(fit_line: Script)
     assert not Campaign.objects.exists()
 
 
-def test_scores_of_a_log_cannot_be_verified(fit_line: Script) -> None:
+def test_scores_of_a_log_cannot_be_verified(db: None, fit_line: Script) -> None:
     with pytest.raises(LaunchError, match="'verified' is impossible here, expected strict: scores of fit_line") as no:
         validate(settings(keep_rule="verified"))
     assert no.value.field == "keep_rule"
 
 
-def test_a_recipe_that_is_gone_is_told_at_the_environments_field(fit_line: Script, tmp_path: Path) -> None:
+def test_a_recipe_that_is_gone_is_told_at_the_environments_field(db: None, fit_line: Script, tmp_path: Path) -> None:
     fit_line.spec = replace(fit_line.spec, recipe_dir=tmp_path)
     with pytest.raises(LaunchError, match="is missing, expected the recipe's 3 files") as no:
         validate(settings())

@@ -152,7 +152,7 @@ def test_an_environment_without_a_catalogue_gets_an_answer() -> None:
 
 
 @environments
-def test_every_roster_of_an_environment_launches_with_the_catalogue(bench: Bench) -> None:
+def test_every_roster_of_an_environment_launches_with_the_catalogue(db: None, bench: Bench) -> None:
     spec = ENVIRONMENTS[bench.catalogue.environment].spec
     rosters = rosters_for(spec)
     assert list(rosters)[1:] == ["single", "generic-10"]
