@@ -40,7 +40,7 @@ from specialists.rosters import PAPER_TEN  # noqa: E402
 from specialists.situation import situation  # noqa: E402
 from trials.lineage import build_slice, tokens  # noqa: E402
 from trials.models import Campaign, Evaluation, Trial  # noqa: E402
-from trials.services import bulk, campaigns, leases, outcomes, submissions  # noqa: E402
+from trials.services import bulk, campaigns, leases, outcomes, shares, submissions  # noqa: E402
 from trials.synthetic import Plan, Search  # noqa: E402
 from trials.vocab import CampaignState, Direction  # noqa: E402
 
@@ -113,8 +113,9 @@ class Recorder:
             best.number, self.campaign.seed, -0.01, {"transforms": ["widen-value-projections:0.5"]}, role.surface,
         )  # fmt: skip
         trial = submissions.submit_trial(self.campaign.pk, submission, actor="benchmark", enqueue=lambda order: None)
-        order = Evaluation.objects.only("pk").get(trial=trial)
-        assert leases.claim_evaluation(order.pk, "benchmark") is not None
+        order = Evaluation.objects.only("pk", "device").get(trial=trial)
+        chance = next(chance for chance in shares.waiting(order.device, order.pk) if chance.order == order.pk)
+        assert leases.claim_evaluation(order.pk, "benchmark", chance) is not None
         score = float(self.campaign.best_score or 0.0) + 0.05
         body = {
             "status": "ok", "reason": "", "seed": 0, "split": "validation", "score": score,

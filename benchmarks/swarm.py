@@ -172,6 +172,7 @@ def efficiency(report: Report, stack: Stack, counts: tuple[int, int]) -> None:
                 "load_average": round(os.getloadavg()[0], 1),
             }
         )  # fmt: skip
+        say(report)
     report.targets["eta_10"] = at_least(round(rates[SLOTS] / (SLOTS * rates[1]), 4), ETA)
 
 
@@ -218,7 +219,13 @@ def windows(report: Report, name: str, looks: list[Look], trials: int) -> list[f
             "last_over_first": growth, "load_average": round(os.getloadavg()[0], 1),
         }
     )  # fmt: skip
+    say(report)
     return system
+
+
+def say(report: Report) -> None:
+    """The newest row, while the rest goes on for an hour."""
+    sys.stderr.write(f"swarm: {report.rows[-1]}\n")
 
 
 def swarm(report: Report, server: ModelServer, waiting: tuple[int, int], trials: int) -> list[float]:
