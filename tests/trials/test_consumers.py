@@ -205,6 +205,8 @@ def test_a_slow_tab_is_told_of_a_gap_and_holds_up_nobody(site_url: str, campaign
             until_head(link)
         for number in range(pushes):
             live.publish_progress(campaign.slug, number, "x" * size, 0.5)
+            if number % 100 == 99:  # not all of them in one frame, which a tab may have whatever its size
+                assert [take(fast)["type"] for _ in range(100)] == ["progress"] * 100
         submit(campaign)
         while take(fast)["type"] != "event":
             pass
@@ -343,7 +345,7 @@ def test_who_asks_together_is_answered_from_one_look(campaign: Campaign) -> None
     with CaptureQueriesContext(connection) as queries:
         *found, refused = catch_up.answers(campaign.slug, [*asked, (closed.pk, 0)])
     assert refused is None
-    assert sum("trials_event" in query["sql"] for query in queries) == 2  # two stretches for seven questions
+    assert sum("trials_event" in (query["sql"] or "") for query in queries) == 2  # two stretches for seven questions
     for after, text in zip(afters, found, strict=True):
         *events, head = json.loads(text or "")["messages"]
         assert [event["seq"] for event in events][:1] == ([after + 1] if after < last else [])

@@ -20,8 +20,7 @@ from django.db import connection, models, transaction
 from trials import ancestry, sketch, synthetic
 from trials.canonical import dumps, sha256_bytes
 from trials.models import Blob, Campaign, Evaluation, Measurement, Rollup, Trial
-from trials.search_models import TrialWords
-from trials.services import leases, outcomes, submissions, tallies
+from trials.services import leases, outcomes, submissions, tallies, words
 from trials.services.blobs import compressed, tree_manifest
 from trials.services.events import next_link, note_head
 from trials.services.verdicts import JUDGE, Verdict
@@ -279,7 +278,7 @@ class _Wave:
                 raise CannotLoad(f"campaign {campaign.slug} is in use, expected nobody else to write to it")
             _copy_new("trials_blob", BLOB, self._fresh_blobs(), "(sha256) DO NOTHING")
             _copy_trials(self.trials)
-            TrialWords.objects.fill(trial.pk for trial in self.trials)
+            words.fill(trial.pk for trial in self.trials)
             _copy("trials_evaluation", ORDER, self.rows["order"])
             _copy("trials_measurement", MEASUREMENT, self.rows["measurement"])
             _copy("trials_event", EVENT, self.rows["event"])

@@ -11,7 +11,7 @@ from django.utils import timezone
 from trials import live
 from trials.commits import after_commit
 from trials.models import Campaign, Note, Restriction, Star, Trial
-from trials.search_models import TrialWords
+from trials.services import words
 from trials.services.events import append_site_event
 from trials.vocab import SiteEventKind
 
@@ -60,7 +60,7 @@ def write_note(trial: Trial, text: str, *, after: int, author: User) -> Note:
     try:
         with transaction.atomic():
             note = Note.objects.create(trial=trial, version=version + 1, text=text, author=author, at=timezone.now())
-            TrialWords.objects.note(trial.pk, text)
+            words.note(trial.pk, text)
             return note
     except IntegrityError:
         collided = current_note(trial)

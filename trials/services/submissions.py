@@ -14,8 +14,7 @@ from trials import ancestry, clock, confirm, sketch
 from trials.canonical import sha256_bytes
 from trials.commits import after_commit
 from trials.models import Campaign, Confirmation, Evaluation, Trial
-from trials.search_models import TrialWords
-from trials.services import approvals, confirmations
+from trials.services import approvals, confirmations, words
 from trials.services.blobs import put_blobs, tree_manifest, tree_sha256
 from trials.services.events import append_event
 from trials.services.rows import insert
@@ -164,7 +163,7 @@ def index_hypotheses(trials: Sequence[Trial]) -> None:
     for trial in trials:
         keys = sketch.keys(sketch.words(trial.hypothesis))
         change(_INDEX, {"campaign": trial.campaign_id, "number": trial.number, "keys": list(keys)})
-    TrialWords.objects.fill(trial.pk for trial in trials)
+    words.fill(trial.pk for trial in trials)
 
 
 def _check_room(campaign: Campaign, submitted: int) -> None:
