@@ -56,9 +56,9 @@ def _order(evaluation_id: int) -> Evaluation | None:
 
 
 def _say_if_unfit(order: Evaluation) -> None:
-    with _about(order):
-        unfit = why_unfit(order)
-        if unfit:
+    unfit = why_unfit(order)
+    if unfit:
+        with _about(order):
             logger.error("evaluation %s waits: %s", order.pk, unfit)
             leases.explain_wait(order.pk, unfit)
 
