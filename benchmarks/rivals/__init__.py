@@ -25,7 +25,7 @@ class Rival:
         home, wanted = ENVIRONMENTS / self.name, (HERE / f"{self.name}.txt").read_text(encoding="utf-8")
         stamp, interpreter = home / "installed.txt", home / "bin" / "python"
         if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
-            sys.stderr.write(f"swarm: installing {' '.join(wanted.split())}\n")
+            sys.stderr.write(f"rivals: installing {' '.join(wanted.split())}\n")
             venv.create(home, with_pip=True, clear=True)
             command = [interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             subprocess.run([*command, "-r", HERE / f"{self.name}.txt"], check=True, stdout=sys.stderr)
@@ -40,4 +40,4 @@ class Rival:
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True)
 
 
-OPENEVOLVE, SHINKA = Rival("openevolve"), Rival("shinka")
+OPENEVOLVE, SHINKA, OPTUNA = Rival("openevolve"), Rival("shinka"), Rival("optuna")
