@@ -13,7 +13,7 @@ from trials.models import Campaign
 
 ADVANCE = "specialists.advance"
 RUN_SESSION = "specialists.run_session"
-MODELS_QUEUE = "agents.models"
+AGENTS_QUEUE, MODELS_QUEUE = "agents", "agents.models"
 STUDY, STUDY_REPORT, CAMPAIGN_ENDED = "specialists.study", "specialists.study_report", "specialists.campaign_ended"
 
 
@@ -32,9 +32,13 @@ def advance(campaign_id: int) -> None:
 
 
 def session(started: Session) -> None:
-    """Sessions of agents that work for minutes have a queue of their own: they hold up nobody's judging."""
-    queue = "agents" if started.campaign.proposer in REPEATABLE else MODELS_QUEUE
-    current_app.send_task(RUN_SESSION, args=[started.pk], queue=queue)
+    """A ticket for one session of its queue; whose is decided when a worker takes it (``specialists.turns``)."""
+    current_app.send_task(RUN_SESSION, args=[started.pk], queue=queue_of(started.campaign.proposer))
+
+
+def queue_of(proposer: str) -> str:
+    """Agents that work for minutes have a queue of their own: they hold up nobody's judging."""
+    return AGENTS_QUEUE if proposer in REPEATABLE else MODELS_QUEUE
 
 
 def study(study_id: int) -> None:

@@ -15,7 +15,7 @@ from evaluators import services as evaluators
 from evaluators.preflight import refusal
 from evaluators.registry import profile_of
 from evaluators.sizing import projected_size
-from specialists import accounts, checkpoints, dispatch, loop, quotas, sessions
+from specialists import accounts, checkpoints, dispatch, loop, quotas, sessions, turns
 from specialists.budgets import Budget
 from specialists.lease import Lease, LeaseLost
 from specialists.library import TrialLibrary, source_reader
@@ -102,8 +102,9 @@ def _start_session(campaign: Campaign, decision: loop.StartSession) -> None:
 
 
 def run_session(session_id: int) -> None:
-    """One agent session: slice, proposal, submission. A second delivery of the same session changes nothing."""
-    session = sessions.claim(session_id)
+    """One agent session: slice, proposal, submission. A message is a ticket for one session of its queue, whose turn it
+    is; a second delivery changes nothing."""
+    session = turns.claim(session_id)
     if session is not None:
         with about(campaign=session.campaign.slug, session=session.number):
             _run(session)

@@ -16,7 +16,7 @@ from django.db import transaction
 from specialists import accounts
 from specialists.models import Session
 from specialists.redaction import redact, storable
-from specialists.vocab import Fault, SessionState
+from specialists.vocab import REPEATABLE, Fault, SessionState
 from trials import clock
 from trials.canonical import dumps
 from trials.models import Campaign, Trial
@@ -31,10 +31,18 @@ NOTE_LENGTH = 4000
 PROVIDER_FAILURES, FAILURES = 3, 10
 
 _MINE = f"id = %(session)s AND worker = %(worker)s AND state = '{SessionState.RUNNING}'"
+# Sessions of other campaigns that wait for the same workers.
+_OTHERS = f"""
+SELECT FROM specialists_session AS other JOIN trials_campaign AS its ON its.id = other.campaign_id
+  JOIN trials_campaign AS own ON own.id = specialists_session.campaign_id
+ WHERE other.state = '{SessionState.RUNNING}' AND other.worker = '' AND its.id <> own.id
+   AND (its.proposer IN {one_of(REPEATABLE)}) = (own.proposer IN {one_of(REPEATABLE)})
+"""  # noqa: S608 - words of this program
 _CLAIM = f"""
 UPDATE specialists_session SET worker = %(worker)s, lease_expires_at = clock_timestamp() + %(lease)s
  WHERE id = %(session)s AND worker = '' AND state = '{SessionState.RUNNING}'
-   AND NOT EXISTS (SELECT FROM trials_maintenance) RETURNING {columns(Session)}
+   AND NOT EXISTS (SELECT FROM trials_maintenance) AND (%(before_others)s OR NOT EXISTS ({_OTHERS}))
+RETURNING {columns(Session)}
 """  # noqa: S608 - words of this program
 _RENEW = f"""
 UPDATE specialists_session SET lease_expires_at = clock_timestamp() + %(lease)s WHERE {_MINE}
@@ -68,10 +76,14 @@ def expired() -> list[Session]:
     return list(late.select_related("campaign"))
 
 
-def claim(session_id: int) -> Session | None:
-    """Take a session under a lease; None when another delivery has it, it is over, or nothing is begun now."""
+def claim(session_id: int, *, before_others: bool = True) -> Session | None:
+    """Take a session under a lease; None when another delivery has it, it is over, or nothing is begun now.
+
+    before_others: also while other campaigns wait for the same workers; ``specialists.turns`` says whose turn it is.
+    """
     worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    taken = rows(_CLAIM, {"session": session_id, "worker": worker, "lease": lease()})
+    values = {"session": session_id, "worker": worker, "lease": lease(), "before_others": before_others}
+    taken = rows(_CLAIM, values)
     if not taken:
         return None
     session = instance(Session, taken[0])

@@ -1,4 +1,4 @@
-"""Whose turn it is: campaigns share evaluators by weight, one work order at a time.
+"""Whose turn it is: campaigns share evaluators by weight, one work order at a time, and agents one session at a time.
 
 Start-time fair queueing. What a campaign has used, divided by its weight, is its virtual time; the one that is behind
 all others is next. What runs now counts as what such a measurement took before, or as what it has taken by now where
@@ -8,7 +8,7 @@ nobody saves up for a monopoly; it may be one measurement behind. Docs: docs/dec
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,16 +22,19 @@ LEAST, MOST = 1, 100
 LEARNING = 0.3
 """How much the newest measurement says about how long the next one takes."""
 
-# Of each campaign that has a queued work order for this device: the order, and where the campaign stands.
-_WAITING = f"""
-WITH waiting AS (
-    SELECT e.campaign_id, coalesce(max(e.id) FILTER (WHERE e.id = %(ticket)s), min(e.id)) AS work_order
-      FROM trials_evaluation AS e JOIN trials_campaign AS c ON c.id = e.campaign_id
-     WHERE e.state = '{EvaluationState.QUEUED}' AND e.device = %(resource)s AND c.bundle IS NULL
-       AND NOT EXISTS (SELECT FROM trials_maintenance)
-       AND (c.state IN {one_of(LIVE_CAMPAIGN_STATES)} OR e.purpose = '{Purpose.REMEASURE}')
-     GROUP BY e.campaign_id
-), clock AS (
+# Of each campaign that has a queued work order for this device: the order.
+_QUEUED = f"""
+SELECT e.campaign_id, coalesce(max(e.id) FILTER (WHERE e.id = %(ticket)s), min(e.id)) AS work_order
+  FROM trials_evaluation AS e JOIN trials_campaign AS c ON c.id = e.campaign_id
+ WHERE e.state = '{EvaluationState.QUEUED}' AND e.device = %(resource)s AND c.bundle IS NULL
+   AND NOT EXISTS (SELECT FROM trials_maintenance)
+   AND (c.state IN {one_of(LIVE_CAMPAIGN_STATES)} OR e.purpose = '{Purpose.REMEASURE}')
+ GROUP BY e.campaign_id
+"""  # noqa: S608 - words of this program
+_GIVEN = "SELECT * FROM unnest(%(campaigns)s::bigint[], %(orders)s::bigint[]) AS given(campaign_id, work_order)"
+# Where each of the campaigns stands that have something waiting.
+_STANDING = f"""
+clock AS (
     SELECT coalesce((SELECT start FROM trials_turn WHERE resource = %(resource)s ORDER BY start DESC LIMIT 1), 0) AS now
 ), standing AS (
     SELECT waiting.*, coalesce(t.taken, 0) AS taken, coalesce(s.weight, 1) AS weight, clock.now,
@@ -52,6 +55,7 @@ WITH waiting AS (
 SELECT campaign_id, work_order, taken, weight, reached, greatest(reached, now - expected / weight) AS start
   FROM standing ORDER BY start, work_order
 """  # noqa: S608 - words of this program
+_WAITING, _AMONG = (f"WITH waiting AS ({which}), {_STANDING}" for which in (_QUEUED, _GIVEN))
 _TAKE = """
 INSERT INTO trials_turn (campaign_id, resource, devices, origin, start, used, taken)
 VALUES (%(campaign)s, %(resource)s, %(devices)s, %(start)s, %(start)s, 0, 1)
@@ -95,6 +99,12 @@ def waiting(resource: str, ticket: int = 0) -> list[Chance]:
     ticket: the order to prefer within its own campaign, by default the oldest.
     """
     return [Chance(*row) for row in rows(_WAITING, {"resource": resource, "ticket": ticket})]
+
+
+def among(resource: str, waiting: Mapping[int, int]) -> list[Chance]:
+    """The same for what is no work order: ``waiting`` has, by campaign, what of it waits for this resource."""
+    given = {"campaigns": list(waiting), "orders": list(waiting.values())}
+    return [Chance(*row) for row in rows(_AMONG, {"resource": resource, **given})]
 
 
 def take(chance: Chance, resource: str, devices: int) -> bool:
