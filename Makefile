@@ -4,7 +4,7 @@
 .PHONY: setup setup-dev demo test check bench clean
 .DEFAULT_GOAL := demo
 python := .venv/bin/python
-benchmarks := trial_overhead lineage swarm keep_rule explorer live audit tamper chaos throughput
+benchmarks := trial_overhead lineage swarm keep_rule explorer live audit tamper chaos throughput growth
 
 setup:
 	@scripts/setup

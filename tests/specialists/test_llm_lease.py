@@ -23,7 +23,7 @@ def test_a_second_delivery_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(lease, "RENEW_SECONDS", 600.0)
     with serving(honest) as server:
         point_at(monkeypatch, server)
-        session = begin(llm_campaign())
+        session = begin(llm_campaign(slots=1))  # else a message too many is a ticket for the next session that waits
         held = sessions.claim(session.pk)
         assert held is not None and sessions.claim(session.pk) is None
         services.run_session(session.pk)
@@ -57,7 +57,7 @@ def test_a_lost_message_is_sent_again_and_the_session_runs_once(monkeypatch: pyt
     monkeypatch.setattr(lease, "RENEW_SECONDS", 600.0)
     with serving(honest) as server:
         point_at(monkeypatch, server)
-        session = begin(llm_campaign())
+        session = begin(llm_campaign(slots=1))
         Session.objects.filter(pk=session.pk).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
         services.tick()
         session.refresh_from_db()
