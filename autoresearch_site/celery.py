@@ -6,6 +6,7 @@ Queues: ``agents`` (sessions of the catalogue), ``agents.models`` (sessions of a
 
 from __future__ import annotations
 
+import gc
 import logging
 import logging.config
 import os
@@ -41,6 +42,8 @@ app.autodiscover_tasks()
 
 logger = logging.getLogger(__name__)
 EVALUATORS, MODELS = "evaluators.", "agents.models"
+COLLECT_AFTER = (10_000, 10, 10)
+"""Objects until Python looks for unreachable cycles: at its default of 700 that is a tenth of a session's CPU."""
 _device_kinds: list[str] = []
 _announcers: list[Any] = []
 
@@ -78,6 +81,8 @@ def _queues_are_known(instance: Any, **_: object) -> None:
     _device_kinds[:] = [name[len(EVALUATORS) :] for name in queues if EVALUATORS in name]
     if MODELS in queues and os.environ.get("LLM_PROVIDER"):
         import_module("specialists.proposers.registry").get_proposer("llm")
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: the pool shares it, and no process looks through it again
 
 
 @task_prerun.connect
@@ -91,6 +96,7 @@ def _connection_serves(**_: object) -> None:
 def _pool_process_started(**_: object) -> None:
     """A killed worker takes its pool along: no orphan goes on measuring. What killed processes left behind goes."""
     die_with_parent()
+    gc.set_threshold(*COLLECT_AFTER)
     if swept := import_module("evaluators.sandbox.leftovers").sweep():
         logger.warning("%s temporary folders of processes that were killed are taken away", swept)
     for kind in _device_kinds:

@@ -14,6 +14,8 @@ from time import monotonic
 from typing import Any
 
 import anyio
+from openai import AsyncOpenAI
+from openai.resources.chat import AsyncCompletions
 from pydantic_ai.exceptions import (
     ModelAPIError,
     ModelConnectionError,
@@ -28,6 +30,7 @@ from pydantic_ai.models.anthropic import AnthropicModel
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.profiles.openai import OpenAIModelProfile
+from pydantic_ai.providers import Provider
 from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
@@ -84,6 +87,15 @@ class _Prepared(Model):
         return replace(model_request_parameters, function_tools=ready.function_tools, output_tools=ready.output_tools)
 
 
+class _Completions(AsyncCompletions):
+    """Tools go on the wire as they are: the client would go through each of their fields for every request."""
+
+    async def create(self, **asked: Any) -> Any:
+        if tools := asked.pop("tools", None):
+            asked["extra_body"] = {**(asked.get("extra_body") or {}), "tools": tools}
+        return await super().create(**asked)
+
+
 class _Anthropic(_Prepared, AnthropicModel):
     pass
 
@@ -94,16 +106,22 @@ class _OpenAI(_Prepared, OpenAIChatModel):
 
 def connect(model: str, connection: Connection) -> Model:
     """The provider's client for one model; its own retries are off."""
+    key, address = connection.key, connection.base_url or None
     if connection.provider == "anthropic":
-        return _Anthropic(
-            model, provider=AnthropicProvider(api_key=connection.key, base_url=connection.base_url or None)
-        )
-    whole = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
+        claude = AnthropicProvider(api_key=key, base_url=address)
+        claude.client.max_retries = 0
+        return _Anthropic(model, provider=claude)
+    provider: Provider[AsyncOpenAI]
     if connection.provider == "openai":
-        provider = OpenAIProvider(api_key=connection.key, base_url=connection.base_url or None)
-        return _OpenAI(model, provider=provider, profile=whole)
-    local = OpenAICompatibleProvider("compatible", base_url=connection.base_url, api_key=connection.key or None)
-    return _OpenAI(model, provider=local, profile=whole)
+        provider = OpenAIProvider(api_key=key, base_url=address)
+    else:
+        provider = OpenAICompatibleProvider("compatible", base_url=connection.base_url, api_key=key or None)
+    client = provider.client
+    client.max_retries = 0
+    vars(client.chat)["completions"] = _Completions(client)  # a cached property, filled beforehand
+    return _OpenAI(
+        model, provider=provider, profile=OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
+    )
 
 
 def connected(model: str, connection: Connection) -> Model:
@@ -154,9 +172,7 @@ class PaidModel(WrapperModel):
         estimate = self._context + _bytes(new, model_request_parameters if self.turns == 0 else None) // BYTES_PER_TOKEN
         for failed in range(self.connection.retries + 1):
             most = await here(self.account.reserve, self._need(estimate), self.most, LEAST_ANSWER)
-            settings = ModelSettings(
-                **(model_settings or {}), max_tokens=most, max_retries=0, timeout=self.connection.silence
-            )
+            settings = ModelSettings(**(model_settings or {}), max_tokens=most, timeout=self.connection.silence)
             begun, at = monotonic(), datetime.now(UTC)
             done = await self._try(messages, settings, model_request_parameters)
             sent = messages[self.recorded :]
