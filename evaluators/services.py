@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import close_old_connections, connection
@@ -26,7 +26,7 @@ from trials.patience import until_answered
 from trials.services import leases, outcomes, remeasures, repeats, shares
 from trials.services.blobs import get_tree
 from trials.services.verdicts import Verdict
-from trials.statements import first, rows
+from trials.statements import columns, first, instances, rows
 from trials.vocab import EvaluationState, KeepRule, Label, Purpose
 from trials.worker_models import Worker
 
@@ -43,38 +43,60 @@ def evaluate(evaluation_id: int) -> int | None:
     order = _order(evaluation_id)
     if order is None:
         return None
-    if order.state == EvaluationState.QUEUED:
+    if order.evaluation.state == EvaluationState.QUEUED:
         _say_if_unfit(order)
     return _measure_next(order)
 
 
-def _order(evaluation_id: int) -> Evaluation | None:
-    order = first(Evaluation, "WHERE id = %s", [evaluation_id])
-    if order is not None:
-        order.campaign = _campaign(order.campaign_id)
-    return order
+class _Order(NamedTuple):
+    """A work order as it was read, with the number of its trial."""
+
+    evaluation: Evaluation
+    number: int
+
+    def named(self) -> AbstractContextManager[None]:
+        """Log lines say which work order of which trial they are about."""
+        one = self.evaluation
+        return about(campaign=one.campaign.slug, trial=self.number, evaluation=one.pk)
 
 
-def _say_if_unfit(order: Evaluation) -> None:
-    unfit = why_unfit(order)
+_ORDER = f"""
+SELECT {columns(Evaluation)}, {columns(Campaign)}, trials_trial.number
+  FROM trials_evaluation JOIN trials_campaign ON trials_campaign.id = trials_evaluation.campaign_id
+  JOIN trials_trial ON trials_trial.id = trials_evaluation.trial_id
+ WHERE trials_evaluation.id = %s
+"""  # noqa: S608 - names of columns
+
+
+def _order(evaluation_id: int) -> _Order | None:
+    found = rows(_ORDER, [evaluation_id])
+    if not found:
+        return None
+    order, order.campaign = instances(found[0], Evaluation, Campaign)
+    return _Order(order, found[0][-1])
+
+
+def _say_if_unfit(order: _Order) -> None:
+    pk, unfit = order.evaluation.pk, why_unfit(order.evaluation)
     if unfit:
-        with _about(order):
-            logger.error("evaluation %s waits: %s", order.pk, unfit)
-            leases.explain_wait(order.pk, unfit)
+        with order.named():
+            logger.error("evaluation %s waits: %s", pk, unfit)
+            leases.explain_wait(pk, unfit)
 
 
-def _measure_next(ticket: Evaluation) -> int | None:
+def _measure_next(ticket: _Order) -> int | None:
     """Measure the work order whose turn it is. Read anew where another process was faster."""
+    mine = ticket.evaluation.pk
     while True:
-        for chance in shares.waiting(ticket.device, ticket.pk):
-            order = ticket if chance.order == ticket.pk else _order(chance.order)
-            if order is None or why_unfit(order):
+        for chance in shares.waiting(ticket.evaluation.device, mine):
+            order = ticket if chance.order == mine else _order(chance.order)
+            if order is None or why_unfit(order.evaluation):
                 continue
             try:
-                with _about(order):
-                    return _hold_and_measure(order, chance)
+                with order.named():
+                    return _hold_and_measure(order.evaluation, chance)
             except devices.Unavailable as reason:
-                leases.put_off(order.pk, str(reason))
+                leases.put_off(chance.order, str(reason))
             except _Overtaken:
                 break
         else:
@@ -83,12 +105,6 @@ def _measure_next(ticket: Evaluation) -> int | None:
 
 class _Overtaken(Exception):
     """Somebody else has the order, or took another of its campaign, so that it may be another campaign's turn."""
-
-
-def _about(order: Evaluation) -> AbstractContextManager[None]:
-    """Log lines say which work order of which trial they are about."""
-    [(number,)] = rows("SELECT number FROM trials_trial WHERE id = %s", [order.trial_id])
-    return about(campaign=order.campaign.slug, trial=number, evaluation=order.pk)
 
 
 def _hold_and_measure(order: Evaluation, chance: shares.Chance) -> int | None:

@@ -24,6 +24,7 @@ from trials.querysets import (
     CampaignQuerySet,
     EvaluationQuerySet,
     EventQuerySet,
+    Lockable,
     TrialQuerySet,
 )
 from trials.report_models import CampaignReport as CampaignReport  # noqa: PLC0414 - a model of this app
@@ -66,7 +67,7 @@ class Blob(models.Model):
         return self.sha256[:12]
 
 
-class Campaign(models.Model):
+class Campaign(Lockable, models.Model):
     """One search: an environment, a roster, limits, and the counters that its pages read.
 
     agent: what was fixed for language models at launch (provider, models, budgets, prices); empty for the catalogue.

@@ -11,7 +11,7 @@ from django.db import connections, models
 from django.db.models import Q, Sum
 
 from trials.people_models import Restriction
-from trials.statements import first
+from trials.statements import locked
 from trials.vocab import (
     HELD_LABELS,
     LIVE_CAMPAIGN_STATES,
@@ -59,6 +59,12 @@ SELECT above.id, counted.many FROM unnest(%s::bigint[]) AS above(id) CROSS JOIN 
 """
 
 
+class Lockable:
+    """held_since: the database's time from which on a row is locked; only such rows have it."""
+
+    held_since: datetime
+
+
 class CampaignQuerySet(models.QuerySet[Any]):
     def live(self) -> Self:
         """Campaigns of this site that still hold slots or will ask for more."""
@@ -76,11 +82,16 @@ class CampaignQuerySet(models.QuerySet[Any]):
         return self.filter(Q(created_by=user_pk) | ~models.Exists(others))
 
     def locked(self, pk: int) -> Any:
-        """The campaign row, locked until the end of the transaction: every numbered write goes through this lock."""
-        found = first(self.model, "WHERE id = %s FOR UPDATE", [pk])
+        """The campaign row, locked until the end of the transaction: every numbered write goes through this lock.
+
+        Its ``held_since`` is the database's time from which on it is.
+        """
+        found = locked(self.model, "WHERE id = %s FOR UPDATE", [pk])
         if found is None:
             raise self.model.DoesNotExist(f"there is no campaign {pk}")
-        return found
+        campaign, since = found
+        campaign.held_since = since
+        return campaign
 
 
 class TrialQuerySet(models.QuerySet[Any]):

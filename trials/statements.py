@@ -7,6 +7,7 @@ runs a few times per trial is therefore written as SQL; everything else stays a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
 
@@ -57,10 +58,40 @@ def first(model: type[Row], where: str, values: Values) -> Row | None:
     return found[0] if found else None
 
 
+def locked(model: type[Row], where: str, values: Values) -> tuple[Row, datetime] | None:
+    """A row that is locked until the end of the transaction, and the database's time once it was; None without one.
+
+    where: all that follows the name of the table, with the lock.
+    """
+    inner = f"SELECT {columns(model)} FROM {model._meta.db_table} {where}"  # noqa: S608 - names of columns
+    # the time is asked for outside of what locks: there it would be that before the lock was waited for
+    found = rows(f"SELECT held.*, clock_timestamp() FROM ({inner}) AS held", values)  # noqa: S608 - see above
+    if not found:
+        return None
+    *row, at = found[0]
+    return instance(model, row), at
+
+
 @cache
-def columns(model: type[models.Model]) -> str:
-    """The columns of a model, for SELECT and RETURNING."""
-    return ", ".join(f"{model._meta.db_table}.{field.column}" for field in model._meta.concrete_fields)
+def columns(model: type[models.Model], alias: str = "") -> str:
+    """The columns of a model, for SELECT and RETURNING; alias: its table's name in the statement."""
+    return ", ".join(f"{alias or model._meta.db_table}.{field.column}" for field in model._meta.concrete_fields)
+
+
+def instances(row: Sequence[Any], *wanted: type[models.Model]) -> list[Any]:
+    """Rows of several models from the values of their ``columns`` one after another; None where an outer join found
+    nothing."""
+    found, start = [], 0
+    for model in wanted:
+        end = start + len(model._meta.concrete_fields)
+        values, start = row[start:end], end
+        found.append(None if values[_key_place(model)] is None else instance(model, values))
+    return found
+
+
+@cache
+def _key_place(model: type[models.Model]) -> int:
+    return next(at for at, field in enumerate(model._meta.concrete_fields) if field.primary_key)
 
 
 def instance(model: type[Row], values: Iterable[Any]) -> Row:

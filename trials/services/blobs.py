@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
 from trials.canonical import dumps, sha256_bytes
 from trials.models import Blob
@@ -34,12 +35,35 @@ _STORE = """
 INSERT INTO trials_blob (sha256, size, data) SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bytea[])
 ON CONFLICT DO NOTHING
 """
+#: Among the answers of a statement that has ``storing`` in its WITH: what retention had taken away is back.
+BACK = """
+(SELECT trials_bring_blob(%(blob)s, %(blob_data)s)
+  WHERE %(blob)s::text IS NOT NULL AND NOT EXISTS (SELECT FROM stored))
+"""
 _READ = "SELECT sha256, data FROM trials_blob WHERE sha256 = ANY(%s)"
 
 
 def put_blob(data: bytes) -> str:
     """Store ``data`` once and return its SHA-256 (hex)."""
     return put_blobs([data])[0]
+
+
+def storing(provided: str) -> str:
+    """A name for WITH that stores one blob, or none; see ``part`` and BACK. provided: a condition."""
+    return f"""
+    stored AS (
+        INSERT INTO trials_blob (sha256, size, data)
+        SELECT %(blob)s::text, %(blob_size)s::bigint, %(blob_data)s::bytea
+         WHERE %(blob)s::text IS NOT NULL AND {provided}
+        ON CONFLICT DO NOTHING RETURNING 1)
+    """
+
+
+def part(data: bytes | None) -> dict[str, Any]:
+    """Values for ``storing`` and BACK, ``blob`` among them: the SHA-256 (hex). For what is hardly there yet."""
+    if data is None:
+        return {"blob": None, "blob_size": None, "blob_data": None}
+    return {"blob": sha256_bytes(data), "blob_size": len(data), "blob_data": compressed(data)}
 
 
 def put_blobs(many: Iterable[bytes]) -> list[str]:

@@ -15,15 +15,50 @@ from django.db import transaction
 from trials import clock, live, statements
 from trials.canonical import dumps, sha256_bytes
 from trials.formatting import waiting
-from trials.models import Campaign, Evaluation, Measurement, Trial
-from trials.services import rows, shares
-from trials.services.blobs import put_blob
+from trials.models import Campaign, Evaluation, Trial
+from trials.services import blobs, rows, shares
 from trials.services.events import append_event
 from trials.vocab import LIVE_CAMPAIGN_STATES, EvaluationState, EventKind, Label, Purpose, TrialState
 
 MAX_ATTEMPTS = 3
 REASON_LENGTH = 300
 AGAIN, PUT_OFF = "queued again", "put off"
+_CLAIM = f"""
+WITH taken AS (
+    UPDATE trials_evaluation
+       SET state = '{EvaluationState.RUNNING}', attempt = attempt + 1, worker = %(worker)s, claimed_at = %(now)s,
+           lease_expires_at = %(until)s, phase = 'claimed', progress = 0, fault = ''
+     WHERE id = %(id)s AND state = '{EvaluationState.QUEUED}' AND (%(live)s OR purpose = '{Purpose.REMEASURE}')
+    RETURNING *
+), started AS (
+    UPDATE trials_trial SET state = '{TrialState.RUNNING}', started_at = %(now)s FROM taken
+     WHERE trials_trial.id = taken.trial_id AND taken.purpose = '{Purpose.TRIAL}'
+)
+SELECT {statements.columns(Evaluation, "taken")}, {statements.columns(Trial, "trial")},
+       {statements.columns(Trial, "parent")}
+  FROM taken JOIN trials_trial AS trial ON trial.id = taken.trial_id
+  LEFT JOIN trials_trial AS parent ON parent.id = trial.parent_id
+"""  # noqa: S608 - words of this program
+# Whoever refers to the campaign's row has to wait for its lock: first of all, before anything else is locked.
+_POST = f"""
+WITH held AS MATERIALIZED (
+    SELECT id FROM trials_campaign
+     WHERE id = (SELECT campaign_id FROM trials_evaluation WHERE id = %(id)s) FOR KEY SHARE
+), clock AS MATERIALIZED (
+    SELECT clock_timestamp() AS now FROM held
+), measured AS (
+    UPDATE trials_evaluation
+       SET state = '{EvaluationState.MEASURED}', measured_at = clock.now, lease_expires_at = NULL, phase = 'measured',
+           progress = 1
+      FROM clock WHERE id = %(id)s AND attempt = %(attempt)s AND state = '{EvaluationState.RUNNING}'
+    RETURNING trials_evaluation.*
+), {blobs.storing("EXISTS (SELECT FROM measured)")}, booked AS ({shares.BOOK_MEASURED})
+INSERT INTO trials_measurement (evaluation_id, campaign_id, trial_id, purpose, split, seed, status, score, worker,
+                                created_at, body, sha256, log_id)
+SELECT id, campaign_id, trial_id, purpose, split, seed, %(status)s, %(score)s, worker, measured_at, %(body)s,
+       %(sha256)s, %(blob)s FROM measured
+RETURNING id, {blobs.BACK}
+"""  # noqa: S608 - words of this program
 _NEVER = datetime(2000, 1, 1, tzinfo=UTC)  # a work order that is queued again is sent at the next tick
 
 
@@ -47,28 +82,20 @@ def claim_evaluation(evaluation_id: int, worker: str, chance: shares.Chance | No
     campaign = rows.campaign_of(evaluation_id)
     if campaign is None or campaign.bundle is not None:
         return None
-    now = clock.now()
-    any_purpose = campaign.state in LIVE_CAMPAIGN_STATES
-    evaluation = rows.move(
-        evaluation_id,
-        "state = 'running', attempt = attempt + 1, worker = %s, claimed_at = %s, lease_expires_at = %s, "
-        "phase = 'claimed', progress = 0, fault = ''",
-        "state = 'queued'" if any_purpose else f"state = 'queued' AND purpose = '{Purpose.REMEASURE}'",
-        worker,
-        now,
-        now + lease(),
-    )
-    if evaluation is None:
+    now = campaign.held_since
+    values = {"id": evaluation_id, "worker": worker, "now": now, "until": now + lease()}
+    taken = statements.rows(_CLAIM, values | {"live": campaign.state in LIVE_CAMPAIGN_STATES})
+    if not taken:
         return None
+    evaluation: Evaluation
+    evaluation, trial, parent = statements.instances(taken[0], Evaluation, Trial, Trial)
     if chance is not None and not shares.take(chance, evaluation.device, devices_of(campaign)):
         transaction.set_rollback(True)
         return None
-    trial = with_parent(evaluation.trial_id, campaign)
+    trial.campaign, trial.parent = campaign, parent
     evaluation.campaign, evaluation.trial = campaign, trial
     if evaluation.purpose == Purpose.TRIAL:
-        trial.state = TrialState.RUNNING
-        trial.started_at = now
-        rows.update(trial, "state", "started_at")
+        trial.state, trial.started_at = TrialState.RUNNING, now  # as the claim has written it
         payload = started_payload(trial, worker, evaluation.attempt, now)
         append_event(campaign, EventKind.TRIAL_STARTED, worker, payload, trial, now)
     return evaluation
@@ -77,15 +104,6 @@ def claim_evaluation(evaluation_id: int, worker: str, chance: shares.Chance | No
 def devices_of(campaign: Campaign) -> int:
     """How many devices a measurement of this campaign holds."""
     return int(campaign.spec["profile"].get("devices", 1))
-
-
-def with_parent(trial_id: int, campaign: Campaign) -> Trial:
-    """A trial of the campaign together with its parent."""
-    (trial,) = statements.read(Trial, "WHERE id = %s", [trial_id])
-    trial.campaign = campaign
-    if trial.parent_id is not None:
-        (trial.parent,) = statements.read(Trial, "WHERE id = %s", [trial.parent_id])
-    return trial
 
 
 def started_payload(trial: Trial, worker: str, attempt: int, at: datetime) -> dict[str, Any]:
@@ -104,39 +122,11 @@ def heartbeat(evaluation_id: int, attempt: int, *, phase: str, progress: float) 
     return bool(renewed)
 
 
-@transaction.atomic
 def post_measurement(evaluation_id: int, attempt: int, body: Mapping[str, Any], log: bytes) -> bool:
     """Store what the evaluator saw; False when the lease was lost before. The judge reads it later."""
-    rows.hold_campaign(evaluation_id)
-    now = clock.now()
-    evaluation = rows.move(
-        evaluation_id,
-        "state = 'measured', measured_at = %s, lease_expires_at = NULL, phase = 'measured', progress = 1",
-        "attempt = %s AND state = 'running'",
-        now,
-        attempt,
-    )
-    if evaluation is None:
-        return False
     text = dumps(body)
-    measurement = Measurement(
-        evaluation=evaluation,
-        campaign_id=evaluation.campaign_id,
-        trial_id=evaluation.trial_id,
-        purpose=evaluation.purpose,
-        split=evaluation.split,
-        seed=evaluation.seed,
-        status=body["status"],
-        score=body["score"],
-        worker=evaluation.worker,
-        created_at=now,
-        body=text,
-        sha256=sha256_bytes(text.encode()),
-        log_id=put_blob(log) if log else None,
-    )
-    rows.insert(measurement)
-    shares.book(evaluation.campaign_id, evaluation.device, _held(evaluation, now), whole=True)
-    return True
+    told = {"status": body["status"], "score": body["score"], "body": text, "sha256": sha256_bytes(text.encode())}
+    return bool(statements.rows(_POST, {"id": evaluation_id, "attempt": attempt, **told, **blobs.part(log or None)}))
 
 
 def _held(evaluation: Evaluation, now: datetime) -> float:
@@ -168,7 +158,7 @@ def give_back(evaluation_id: int, attempt: int, fault: str) -> EvaluationState |
         post_measurement(evaluation_id, attempt, body, b"")
         return EvaluationState.MEASURED
     now = clock.now()
-    shares.book(campaign.pk, evaluation.device, _held(evaluation, now), whole=False)
+    shares.book(campaign.pk, evaluation.device, _held(evaluation, now))
     held.update(state=EvaluationState.QUEUED, lease_expires_at=None, queued_at=now, phase=AGAIN, sent_at=_NEVER)
     trial = Trial.objects.get(pk=evaluation.trial_id)
     if evaluation.purpose == Purpose.TRIAL:

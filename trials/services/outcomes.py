@@ -9,11 +9,10 @@ from typing import Any
 
 from django.db import transaction
 
-from trials import clock, confirm, keep, sketch, statements
+from trials import confirm, keep, sketch, statements
 from trials.models import Campaign, Evaluation, Measurement, Trial
 from trials.services import approvals, calibrations, confirmations, rows, standings, tallies
 from trials.services.events import append_event
-from trials.services.leases import with_parent
 from trials.services.verdicts import JUDGE, Verdict
 from trials.vocab import (
     SCORED_LABELS,
@@ -34,9 +33,22 @@ FILLED = (
     "artifact_bytes", "excerpt", "log", "isolation_level", "measured_at", "finished_at", "queue_seconds", "run_seconds",
     "eval_seconds", "log_seconds",
 )  # fmt: skip
+#: The measurement that was the baseline's, of a campaign.
 _OF_BASELINE = f"""
 WHERE trial_id = (SELECT id FROM trials_trial WHERE campaign_id = %s AND number = 0) AND purpose = '{Purpose.TRIAL}'
 ORDER BY id LIMIT 1
+"""  # noqa: S608 - words of this program
+_JUDGED = f"""
+WITH judged AS (
+    UPDATE trials_evaluation SET state = '{EvaluationState.JUDGED}'
+     WHERE id = %(id)s AND state = '{EvaluationState.MEASURED}' RETURNING id, campaign_id)
+SELECT {statements.columns(Measurement, "one")}, {statements.columns(Trial, "trial")},
+       {statements.columns(Trial, "parent")}, {statements.columns(Measurement, "baseline")}
+  FROM judged JOIN trials_measurement AS one ON one.evaluation_id = judged.id
+  JOIN trials_trial AS trial ON trial.id = one.trial_id
+  LEFT JOIN trials_trial AS parent ON parent.id = trial.parent_id
+  LEFT JOIN LATERAL (SELECT * FROM trials_measurement {_OF_BASELINE.replace("%s", "judged.campaign_id")}) AS baseline
+    ON true
 """  # noqa: S608 - words of this program
 SCORING_PHASES = ("spell", "predict", "probe", "eval")
 
@@ -58,12 +70,14 @@ def record_outcome(evaluation_id: int, verdict: Verdict) -> Trial | None:
     Raises ValueError when a valid verdict carries a score that is not finite.
     """
     campaign = rows.campaign_of(evaluation_id)
-    if campaign is None or rows.move(evaluation_id, "state = 'judged'", "state = 'measured'") is None:
+    judged = [] if campaign is None else statements.rows(_JUDGED, {"id": evaluation_id})
+    if campaign is None or not judged:
         return None
-    (measurement,) = statements.read(Measurement, "WHERE evaluation_id = %s", [evaluation_id])
-    trial = measurement.trial = with_parent(measurement.trial_id, campaign)
-    verdict = _marked(verdict, measurement)
-    now = clock.now()
+    trial: Trial
+    measurement, trial, trial.parent, baseline = statements.instances(judged[0], Measurement, Trial, Trial, Measurement)
+    trial.campaign, measurement.trial = campaign, trial
+    verdict = _marked(verdict, measurement, baseline)
+    now = campaign.held_since
     label = label_of(campaign, trial, verdict)
     fill(trial, campaign, measurement, _explained(campaign, verdict, label), label, now)
     rows.update(trial, *FILLED)
@@ -87,18 +101,17 @@ def _promising(campaign: Campaign, trial: Trial) -> None:
         approvals.ask_for_keep(campaign, trial, trial.score)
 
 
-def _marked(verdict: Verdict, measurement: Measurement) -> Verdict:
+def _marked(verdict: Verdict, measurement: Measurement, baseline: Measurement | None) -> Verdict:
     """The verdict, which says so where the score comes from another machine than the baseline's."""
-    differs = _other_machine(measurement) if verdict.label == VALID else ""
+    differs = _other_machine(measurement, baseline) if verdict.label == VALID else ""
     if not differs:
         return verdict
     reason = "; ".join(filter(None, (verdict.reason, f"measured on another machine than the baseline: {differs}")))
     return replace(verdict, reason=reason, numbers={**verdict.numbers, "other_machine": differs})
 
 
-def _other_machine(measurement: Measurement) -> str:
+def _other_machine(measurement: Measurement, baseline: Measurement | None) -> str:
     """How its machine differs from that of the campaign's baseline; empty for the baseline itself."""
-    baseline = statements.first(Measurement, _OF_BASELINE, [measurement.campaign_id])
     if baseline is None or baseline.pk == measurement.pk:
         return ""
     return keep.other_machine(measurement.record.get("fingerprint", {}), baseline.record.get("fingerprint", {}))
@@ -228,7 +241,8 @@ def record_sealed(evaluation_id: int) -> bool:
         "measurement": measurement.sha256,
         "log": measurement.log_id,
     }
-    if differs := _other_machine(measurement):
+    baseline = statements.first(Measurement, _OF_BASELINE, [campaign.pk])
+    if differs := _other_machine(measurement, baseline):
         payload["other_machine"] = differs
     append_event(campaign, EventKind.SEALED_MEASURED, JUDGE, payload, measurement.trial)
     return True

@@ -12,8 +12,8 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
 
-from trials.models import Campaign, Evaluation
-from trials.statements import change, columns, first, instance, rows
+from trials.models import Campaign
+from trials.statements import change, locked, rows
 
 Model = type[models.Model]
 
@@ -21,7 +21,7 @@ Model = type[models.Model]
 def insert(row: models.Model) -> None:
     """Write a new row and set its primary key."""
     model = type(row)
-    [(row.pk,)] = rows(f"{insertion(model)} RETURNING id", values(row, _insertable(model)))
+    [(row.pk,)] = rows(f"{insertion(model)} RETURNING id", values(row, insertable(model)))
     written(row)
 
 
@@ -31,37 +31,23 @@ def update(row: models.Model, *names: str) -> None:
 
 
 def campaign_of(evaluation_id: int) -> Campaign | None:
-    """The campaign of a work order, locked until the end of the transaction; None when there is no such order."""
+    """The campaign of a work order, locked as by ``Campaign.objects.locked``; None when there is no such order."""
     where = "WHERE id = (SELECT campaign_id FROM trials_evaluation WHERE id = %s) FOR UPDATE"
-    return first(Campaign, where, [evaluation_id])
-
-
-def hold_campaign(evaluation_id: int) -> None:
-    """Until the end of the transaction nobody takes the lock of the work order's campaign: whoever refers to the
-    campaign's row has to wait for that lock anyway, and does it before it holds another."""
-    rows(
-        "SELECT id FROM trials_campaign WHERE id = (SELECT campaign_id FROM trials_evaluation WHERE id = %s) "
-        "FOR KEY SHARE",
-        [evaluation_id],
-    )
-
-
-def move(evaluation_id: int, to: str, provided: str, *given: object) -> Evaluation | None:
-    """A work order after a conditional update; None when the condition does not hold, which is a normal answer.
-
-    to, provided: right sides of SET and WHERE, with a placeholder for each of ``given``.
-    """
-    sql = f"UPDATE trials_evaluation SET {to} WHERE {provided} AND id = %s RETURNING {columns(Evaluation)}"  # noqa: S608
-    found = rows(sql, [*given, evaluation_id])
-    return instance(Evaluation, found[0]) if found else None
+    found = locked(Campaign, where, [evaluation_id])
+    if found is None:
+        return None
+    campaign, since = found
+    campaign.held_since = since
+    return campaign
 
 
 @cache
-def insertion(model: Model) -> str:
-    """INSERT of a whole row, without RETURNING."""
-    fields = [_field(model, name).column for name in _insertable(model)]
-    places = ", ".join(["%s"] * len(fields))
-    return f"INSERT INTO {model._meta.db_table} ({', '.join(fields)}) VALUES ({places})"  # noqa: S608 - names of columns
+def insertion(model: Model, **given: str) -> str:
+    """INSERT of a whole row, without RETURNING. given: fields whose value is this expression, not one of ``values``."""
+    names = insertable(model)
+    fields = ", ".join(_field(model, name).column for name in names)
+    places = ", ".join(given.get(name, "%s") for name in names)
+    return f"INSERT INTO {model._meta.db_table} ({fields}) VALUES ({places})"  # noqa: S608 - names of columns
 
 
 @cache
@@ -73,7 +59,7 @@ def assignments(model: Model, names: Sequence[str]) -> str:
 def values(row: models.Model, names: Sequence[str] = ()) -> list[Any]:
     """Fields of a row as the database takes them; all but the primary key when none are named."""
     model = type(row)
-    fields = [_field(model, name) for name in names or _insertable(model)]
+    fields = [_field(model, name) for name in names or insertable(model)]
     database = connections[DEFAULT_DB_ALIAS]  # looked up once: the proxy looks it up for every field
     return [field.get_db_prep_save(getattr(row, field.attname), database) for field in fields]
 
@@ -89,7 +75,8 @@ def _field(model: Model, name: str) -> Any:
 
 
 @cache
-def _insertable(model: Model) -> tuple[str, ...]:
+def insertable(model: Model) -> tuple[str, ...]:
+    """Names of the fields that a new row is written with."""
     return tuple(field.name for field in model._meta.concrete_fields if not field.primary_key)
 
 

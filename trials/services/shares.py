@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from trials.models import Campaign
 from trials.share_models import Share
@@ -64,11 +63,17 @@ ON CONFLICT (campaign_id, resource) DO UPDATE
        origin = trials_turn.origin + %(lift)s
  WHERE trials_turn.taken = %(taken)s
 """
-_BOOK = f"""
-UPDATE trials_turn SET used = used + %(seconds)s * devices,
-       expected = CASE WHEN %(whole)s THEN
-           coalesce(expected + {LEARNING} * (%(seconds)s * devices - expected), %(seconds)s * devices) ELSE expected END
+_BOOK = """
+UPDATE trials_turn SET used = used + %(seconds)s * devices
  WHERE campaign_id = %(campaign)s AND resource = %(resource)s
+"""
+#: Of an order that was held to its end, as part of a statement that has it as ``measured``: tells how long others take.
+BOOK_MEASURED = f"""
+UPDATE trials_turn SET used = used + held.seconds * devices,
+       expected = coalesce(expected + {LEARNING} * (held.seconds * devices - expected), held.seconds * devices)
+  FROM (SELECT campaign_id, device, extract(epoch FROM measured_at - claimed_at)::float8 AS seconds
+          FROM measured) AS held
+ WHERE trials_turn.campaign_id = held.campaign_id AND resource = held.device
 """  # noqa: S608 - a number of this program
 _WEIGH = """
 UPDATE trials_turn SET origin = origin + used / %(before)s::float8 - used / %(after)s::float8
@@ -115,10 +120,9 @@ def take(chance: Chance, resource: str, devices: int) -> bool:
     return change(_TAKE, values | {"start": chance.start, "taken": chance.taken}) == 1
 
 
-def book(campaign_id: int, resource: str, seconds: float, *, whole: bool) -> None:
-    """An order has held its devices for so long. whole: to its end, so that it tells how long others will take."""
-    values: dict[str, Any] = {"campaign": campaign_id, "resource": resource, "seconds": seconds, "whole": whole}
-    change(_BOOK, values)
+def book(campaign_id: int, resource: str, seconds: float) -> None:
+    """An order has held its devices for so long and was given back."""
+    change(_BOOK, {"campaign": campaign_id, "resource": resource, "seconds": seconds})
 
 
 def check_weight(weight: int) -> None:
