@@ -20,7 +20,7 @@ from specialists.proposals import CallRecord, Need, SessionFailed, Usage
 from specialists.redaction import redact, storable
 from specialists.vocab import Fault, SessionState
 from trials.models import Campaign
-from trials.services.blobs import put_new
+from trials.services.blobs import BACK, part, storing
 from trials.statements import change, first, rows
 
 ERROR_LENGTH, MODEL_LENGTH = 2000, 120
@@ -60,14 +60,17 @@ booked AS (
          requests = account.requests + 1,
          {", ".join(f"{name} = account.{name} + %({name})s" for name in TOKENS)},
          cost = account.cost + %(paid)s, unpriced = account.unpriced + %(unpriced)s
-    FROM held WHERE account.id = held.id)
+    FROM held WHERE account.id = held.id),
+{storing("true")}
 INSERT INTO specialists_call (session_id, number, model, started_at, seconds, {", ".join(TOKENS)}, cost, error, body_id)
 SELECT %(session)s, (SELECT count(*) + 1 FROM specialists_call WHERE session_id = %(session)s), %(model)s, %(at)s,
-       %(seconds)s, {", ".join(f"%({name})s" for name in TOKENS)}, %(cost)s, %(error)s, %(body)s
+       %(seconds)s, {", ".join(f"%({name})s" for name in TOKENS)}, %(cost)s, %(error)s, %(blob)s
+RETURNING id, {BACK}
 """  # noqa: S608 - names of columns
-_FORGIVE = """
+#: Failures so far no longer count towards the breaker.
+FORGIVE = """
 UPDATE specialists_account SET failures = 0, provider_failures = 0
- WHERE campaign_id = %s AND role = '' AND (failures > 0 OR provider_failures > 0)
+ WHERE campaign_id = %(campaign)s AND role = '' AND (failures > 0 OR provider_failures > 0)
 """
 _FAIL = """
 UPDATE specialists_account
@@ -85,8 +88,8 @@ def open_accounts(campaign: Campaign, role: str) -> None:
 
 
 def forgive(campaign: Campaign) -> None:
-    """Failures so far no longer count towards the breaker: a session went well, or a person resumed the campaign."""
-    change(_FORGIVE, [campaign.pk])
+    """Failures so far no longer count towards the breaker: a person has resumed the campaign."""
+    change(FORGIVE, {"campaign": campaign.pk})
 
 
 def count_failure(campaign: Campaign, fault: Fault | str) -> Account:
@@ -144,19 +147,16 @@ class SessionAccount:
     def record(self, call: CallRecord) -> None:
         """Written whoever holds the lease: what was used was used. Raises when it is lost."""
         used = {name: getattr(call.usage, name) for name in TOKENS}
-        with transaction.atomic():
-            body = put_new(redact(call.body).encode())
-            booked = {
-                "model": call.model[:MODEL_LENGTH],
-                "at": call.started_at,
-                "seconds": round(call.seconds, 3),
-                "cost": call.cost,
-                "paid": call.cost or Decimal(0),
-                "unpriced": int(call.cost is None and any(used.values())),
-                "error": storable(redact(call.error))[:ERROR_LENGTH],
-                "body": body,
-            }
-            change(_BOOK, self._names() | used | booked)
+        booked = {
+            "model": call.model[:MODEL_LENGTH],
+            "at": call.started_at,
+            "seconds": round(call.seconds, 3),
+            "cost": call.cost,
+            "paid": call.cost or Decimal(0),
+            "unpriced": int(call.cost is None and any(used.values())),
+            "error": storable(redact(call.error))[:ERROR_LENGTH],
+        }
+        rows(_BOOK, self._names() | used | booked | part(redact(call.body).encode()))
         self.check()
 
 

@@ -26,7 +26,6 @@ from specialists.rosters import Role, role_from_json
 from specialists.situation import situation
 from specialists.vocab import REPEATABLE, Fault, SessionState
 from specialists.workspace import encode, unified_diff
-from trials import clock
 from trials.commits import after_commit
 from trials.lineage import LineageSlice, build_slice, told_of_twin
 from trials.logcontext import about
@@ -83,7 +82,7 @@ def _finish_when_sealed(campaign: Campaign) -> None:
 
 
 def _start_session(campaign: Campaign, decision: loop.StartSession) -> None:
-    now = clock.now()
+    now = campaign.held_since
     session = Session(
         campaign=campaign,
         number=decision.number,
@@ -97,7 +96,7 @@ def _start_session(campaign: Campaign, decision: loop.StartSession) -> None:
     if campaign.agent:
         accounts.open_accounts(campaign, session.role)
     payload = {"session": session.number, "role": session.role, "up_to": session.up_to, "seed": session.seed}
-    append_event(campaign, EventKind.SESSION_STARTED, "loop", payload)
+    append_event(campaign, EventKind.SESSION_STARTED, "loop", payload, at=now)
     after_commit(dispatch.session, session)
 
 

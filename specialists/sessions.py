@@ -20,10 +20,10 @@ from specialists.vocab import REPEATABLE, Fault, SessionState
 from trials import clock
 from trials.canonical import dumps
 from trials.models import Campaign, Trial
-from trials.services import campaigns
-from trials.services.blobs import put_blob, put_new
+from trials.services import blobs, campaigns
+from trials.services.blobs import put_blob
 from trials.services.events import append_event
-from trials.statements import change, columns, first, instance, one_of, rows
+from trials.statements import change, columns, instances, one_of, rows
 from trials.vocab import LIVE_CAMPAIGN_STATES, CampaignState, EventKind
 
 NOTE_LENGTH = 4000
@@ -39,10 +39,13 @@ SELECT FROM specialists_session AS other JOIN trials_campaign AS its ON its.id =
    AND (its.proposer IN {one_of(REPEATABLE)}) = (own.proposer IN {one_of(REPEATABLE)})
 """
 _CLAIM = f"""
-UPDATE specialists_session SET worker = %(worker)s, lease_expires_at = clock_timestamp() + %(lease)s
- WHERE id = %(session)s AND worker = '' AND state = '{SessionState.RUNNING}'
-   AND NOT EXISTS (SELECT FROM trials_maintenance) AND (%(before_others)s OR NOT EXISTS ({_OTHERS}))
-RETURNING {columns(Session)}
+WITH taken AS (
+    UPDATE specialists_session SET worker = %(worker)s, lease_expires_at = clock_timestamp() + %(lease)s
+     WHERE id = %(session)s AND worker = '' AND state = '{SessionState.RUNNING}'
+       AND NOT EXISTS (SELECT FROM trials_maintenance) AND (%(before_others)s OR NOT EXISTS ({_OTHERS}))
+    RETURNING *)
+SELECT {columns(Session, "taken")}, {columns(Campaign)}
+  FROM taken JOIN trials_campaign ON trials_campaign.id = taken.campaign_id
 """  # noqa: S608 - words of this program
 _RENEW = f"""
 UPDATE specialists_session SET lease_expires_at = clock_timestamp() + %(lease)s WHERE {_MINE}
@@ -50,10 +53,12 @@ UPDATE specialists_session SET lease_expires_at = clock_timestamp() + %(lease)s 
 """  # noqa: S608 - words of this program
 _HOLDS = f"SELECT 1 FROM specialists_session WHERE {_MINE} FOR UPDATE"  # noqa: S608 - words of this program
 _END = f"""
+WITH {blobs.storing("true")}, forgiven AS ({accounts.FORGIVE} AND %(well)s)
 UPDATE specialists_session
    SET state = %(to)s, note = %(note)s, fault = %(fault)s, trial_id = %(trial)s, ended_at = clock_timestamp(),
-       lineage_view_id = %(view)s, transcript_id = %(transcript)s, reserved_tokens = 0, reserved_usd = 0
+       lineage_view_id = %(view)s, transcript_id = %(blob)s, reserved_tokens = 0, reserved_usd = 0
  WHERE {_MINE}
+RETURNING {blobs.BACK}
 """  # noqa: S608 - words of this program
 
 
@@ -86,10 +91,8 @@ def claim(session_id: int, *, before_others: bool = True) -> Session | None:
     taken = rows(_CLAIM, values)
     if not taken:
         return None
-    session = instance(Session, taken[0])
-    campaign = first(Campaign, "WHERE id = %s", [session.campaign_id])
-    assert campaign is not None, "a session's campaign is protected"
-    session.campaign = campaign
+    session: Session
+    session, session.campaign = instances(taken[0], Session, Campaign)
     return session
 
 
@@ -157,12 +160,15 @@ def _end(
     trial: Trial | None = None,
     transcript: str,
 ) -> None:
+    """The caller has locked the campaign and holds the session."""
     note = storable(redact(note))[:NOTE_LENGTH]
     kept, used = _transcribed(session, calls, transcript) if campaign.agent else (transcript, {})
-    stored = [put_new(kept.encode())] if kept else []
-    ended: dict[str, Any] = {"to": state, "note": note, "fault": fault, "view": shown}
-    ended |= {"trial": None if trial is None else trial.pk, "transcript": stored[0] if stored else None}
-    change(_END, _mine(session) | ended)
+    stored = blobs.part(kept.encode() if kept else None)
+    failed = bool(campaign.agent and fault != Fault.CAMPAIGN and state == SessionState.FAILED and fault)
+    well = bool(campaign.agent and fault != Fault.CAMPAIGN and not failed)
+    ended: dict[str, Any] = {"to": state, "note": note, "fault": fault, "view": shown, "well": well}
+    ended |= {"trial": None if trial is None else trial.pk, "campaign": campaign.pk}
+    rows(_END, _mine(session) | ended | stored)
     payload: dict[str, Any] = {
         "session": session.number,
         "role": session.role,
@@ -170,10 +176,11 @@ def _end(
         "note": note,
         "lineage_view": shown,
     }
-    payload |= ({"fault": fault} if campaign.agent else {}) | ({"transcript": stored[0]} if stored else {}) | used
-    append_event(campaign, EventKind.SESSION_ENDED, f"{campaign.proposer}:{session.role}", payload, trial)
-    if campaign.agent and fault != Fault.CAMPAIGN:
-        _count(campaign, state, fault, note)
+    payload |= ({"fault": fault} if campaign.agent else {}) | ({"transcript": stored["blob"]} if kept else {}) | used
+    actor = f"{campaign.proposer}:{session.role}"
+    append_event(campaign, EventKind.SESSION_ENDED, actor, payload, trial, campaign.held_since)
+    if failed:
+        _count(campaign, fault, note)
 
 
 def _transcribed(session: Session, calls: Sequence[accounts.Booked], tail: str) -> tuple[str, dict[str, Any]]:
@@ -193,11 +200,8 @@ def paid(calls: Sequence[accounts.Booked]) -> dict[str, float]:
     return {} if cost is None else {"usd": float(cost)}
 
 
-def _count(campaign: Campaign, state: SessionState, fault: Fault | str, note: str) -> None:
+def _count(campaign: Campaign, fault: Fault | str, note: str) -> None:
     """Several failures in a row pause the campaign loudly instead of burning its money."""
-    if state != SessionState.FAILED or not fault:
-        accounts.forgive(campaign)
-        return
     account = accounts.count_failure(campaign, fault)
     if account.provider_failures >= PROVIDER_FAILURES:
         why = f"{account.provider_failures} sessions in a row failed at the model's provider: {note}"

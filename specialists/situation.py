@@ -1,13 +1,13 @@
-"""What the loop needs to know of a campaign, read in two statements: it is asked several times for each trial."""
+"""What the loop needs to know of a campaign, read in one statement: it is asked several times for each trial."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from specialists import checkpoints, loop
 from specialists.vocab import SessionState
-from trials import clock
 from trials.models import Campaign
 from trials.services import repeats
 from trials.standing import waiting_for
@@ -18,7 +18,8 @@ _IN_FLIGHT = f"""
 FROM trials_evaluation WHERE campaign_id = %(campaign)s
  AND state IN {one_of([EvaluationState.QUEUED, EvaluationState.RUNNING])}
 """
-# Sessions are numbered without gaps, so the newest one tells how many there are.
+# Sessions are numbered without gaps, so the newest one tells how many there are. The newest of every role is found
+# through the index: DISTINCT ON would read all of them.
 _NOW = f"""
 SELECT (SELECT json_agg(json_build_array(number, role)) FROM trials_trial
          WHERE campaign_id = %(campaign)s AND state IN {one_of(OPEN_TRIAL_STATES)}),
@@ -33,26 +34,22 @@ SELECT (SELECT json_agg(json_build_array(number, role)) FROM trials_trial
          WHERE campaign_id = %(campaign)s AND closed <> ''),
        (SELECT count(*) {_IN_FLIGHT} AND purpose <> '{Purpose.REMEASURE}'),
        (SELECT count(*) {_IN_FLIGHT} AND purpose IN {one_of(REPEATS)}),
-       EXISTS (SELECT FROM trials_maintenance)
+       EXISTS (SELECT FROM trials_maintenance), clock_timestamp(),
+       (SELECT json_agg(json_build_array(last.role, last.state, last.fault, last.up_to, last.started_at))
+          FROM unnest(%(roles)s::text[]) AS each(role) CROSS JOIN LATERAL (
+            SELECT role, state, fault, up_to, started_at FROM specialists_session
+             WHERE campaign_id = %(campaign)s AND specialists_session.role = each.role ORDER BY number DESC LIMIT 1
+          ) AS last)
 """  # noqa: S608 - words of this program
-
-# The newest session of every role, each found through the index: DISTINCT ON would read all of them.
-_LAST = """
-SELECT last.role, last.state, last.fault, last.up_to, last.started_at
-  FROM unnest(%(roles)s::text[]) AS each(role) CROSS JOIN LATERAL (
-    SELECT role, state, fault, up_to, started_at FROM specialists_session
-     WHERE campaign_id = %(campaign)s AND specialists_session.role = each.role ORDER BY number DESC LIMIT 1
-) AS last
-"""
 
 
 def situation(campaign: Campaign) -> loop.Situation:
     """What the loop needs to know of a locked campaign."""
-    [found] = rows(_NOW, {"campaign": campaign.pk})
-    trials, running, confirming, start, count, closed, measuring, repeated, maintenance = found
+    roles = [role["name"] for role in campaign.roles]
+    [found] = rows(_NOW, {"campaign": campaign.pk, "roles": roles})
+    trials, running, confirming, start, count, closed, measuring, repeated, maintenance, now, last = found
     open_trials: list[tuple[int, str]] = trials or []
     running, confirming, closed = running or [], confirming or [], (closed or {}) if campaign.agent else {}
-    roles = [role["name"] for role in campaign.roles]
     next_number = campaign.last_number + 1
     unsettled = [*(number for number, _ in open_trials), *confirming, *checkpoints.waiting_trials(campaign)]
     first_open = min(unsettled, default=next_number)
@@ -61,7 +58,7 @@ def situation(campaign: Campaign) -> loop.Situation:
     wanted = campaign.state == CampaignState.RUNNING and (confirming or not calibrated)
     return loop.Situation(
         state=CampaignState(campaign.state),
-        now=clock.now(),
+        now=now,
         created_at=campaign.created_at,
         last_gain_at=checkpoints.last_gain(campaign),
         max_trials=campaign.max_trials,
@@ -80,7 +77,7 @@ def situation(campaign: Campaign) -> loop.Situation:
         open_trials=len(open_trials),
         sessions=count,
         busy_roles=frozenset(role for _, role in open_trials) | frozenset(running),
-        spent_roles=_spent_roles(campaign, roles, next_number) | closed.keys(),
+        spent_roles=_spent_roles(campaign, last or [], next_number) | closed.keys(),
         exhausted=closed.get("", ""),
         budgets_spent=bool(closed),
         waiting=waiting_for(campaign),
@@ -95,15 +92,18 @@ def situation(campaign: Campaign) -> loop.Situation:
     )
 
 
-def _spent_roles(campaign: Campaign, roles: Sequence[str], next_number: int) -> frozenset[str]:
-    """Roles whose last session came to nothing on the evidence that a new session would see again."""
+def _spent_roles(campaign: Campaign, last: Sequence[Sequence[Any]], next_number: int) -> frozenset[str]:
+    """Roles whose last session came to nothing on the evidence that a new one would see again.
+
+    last: role, state, fault, up_to and started_at (ISO 8601) of the newest session of each.
+    """
     newest = max(filter(None, (campaign.last_recorded_at, campaign.last_keep_at)), default=None)
     shown = max(0, next_number - campaign.slots)
     return frozenset(
         role
-        for role, state, fault, up_to, started_at in rows(_LAST, {"campaign": campaign.pk, "roles": list(roles)})
+        for role, state, fault, up_to, started_at in last
         if (state == SessionState.NOTHING or (state == SessionState.FAILED and not fault))
-        and _seen(campaign, shown, newest, up_to, started_at)
+        and _seen(campaign, shown, newest, up_to, datetime.fromisoformat(started_at))
     )
 
 

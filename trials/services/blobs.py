@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -69,7 +69,7 @@ def part(data: bytes | None) -> dict[str, Any]:
 def put_blobs(many: Iterable[bytes]) -> list[str]:
     """Store each of several once, in at most two queries; returns their SHA-256 (hex) in order.
 
-    What is there already is not compressed again: most files of a trial are its parent's.
+    What is there already is not compressed again.
     """
     named = [(sha256_bytes(data), data) for data in many]
     fresh = dict(named)
@@ -81,11 +81,16 @@ def put_blobs(many: Iterable[bytes]) -> list[str]:
     return [name for name, _ in named]
 
 
-def put_new(data: bytes) -> str:
-    """``put_blob`` for what is hardly there yet: one query."""
-    name = sha256_bytes(data)
-    _store({name: data})
-    return name
+def put_changed(files: Mapping[str, bytes], parent: str | None, texts: Sequence[bytes]) -> list[str]:
+    """Store files and some texts, in one query; returns the SHA-256 (hex) of the texts in order.
+
+    parent: a source tree that is stored. Most files are the parent's: only others are compressed and sent.
+    """
+    there = {} if parent is None else _tree(parent)
+    own = [data for name, data in files.items() if there.get(name) != data]
+    names = [sha256_bytes(data) for data in texts]
+    _store(dict(zip(names, texts, strict=True)) | {sha256_bytes(data): data for data in own})
+    return names
 
 
 def _store(fresh: Mapping[str, bytes]) -> None:

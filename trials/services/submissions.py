@@ -15,25 +15,34 @@ from trials.canonical import sha256_bytes
 from trials.commits import after_commit
 from trials.models import Campaign, Confirmation, Evaluation, Trial
 from trials.services import approvals, confirmations, words
-from trials.services.blobs import put_blobs, tree_manifest, tree_sha256
+from trials.services.blobs import put_changed, tree_manifest, tree_sha256
 from trials.services.events import append_event
-from trials.services.rows import insert
+from trials.services.rows import insert, insertable, insertion, written
+from trials.services.rows import values as values_of
 from trials.standing import fate
-from trials.statements import change, first, one_of, rows
+from trials.statements import change, columns, instances, one_of, rows
 from trials.vocab import OPEN_TRIAL_STATES, CampaignState, EventKind, KeepRule, Purpose, Subject
 
 Enqueue = Callable[[int], object]
 
-#: Trials without an outcome, and the one that has this source.
+#: The parent; trials without an outcome; the one that has this source; the skip of the parent's skip.
 _KNOWN = f"""
-SELECT (SELECT count(*) FROM trials_trial WHERE campaign_id = %(campaign)s AND state IN {one_of(OPEN_TRIAL_STATES)}),
+SELECT {columns(Trial, "parent")},
+       (SELECT count(*) FROM trials_trial WHERE campaign_id = %(campaign)s AND state IN {one_of(OPEN_TRIAL_STATES)}),
        (SELECT number FROM trials_trial
-         WHERE campaign_id = %(campaign)s AND source_id = %(source)s AND twin_of_id IS NULL)
+         WHERE campaign_id = %(campaign)s AND source_id = %(source)s AND twin_of_id IS NULL),
+       (SELECT skip FROM trials_trial WHERE campaign_id = %(campaign)s AND number = parent.skip)
+  FROM (SELECT) AS one LEFT JOIN trials_trial AS parent ON campaign_id = %(campaign)s AND number = %(parent)s::int
 """  # noqa: S608 - words of this program
 _INDEX = """
 INSERT INTO trials_hypothesiskey (campaign_id, key, number)
-SELECT %(campaign)s, key, %(number)s FROM unnest(%(keys)s::bigint[]) AS found(key)
+SELECT %s, key, %s FROM unnest(%s::bigint[]) AS found(key)
 """
+_SUBMIT = f"""
+WITH trial AS ({insertion(Trial)} RETURNING id), keys AS ({_INDEX}), words AS ({words.OF_NEW})
+{insertion(Evaluation, trial="(SELECT id FROM trial)")} RETURNING id, trial_id
+"""  # noqa: S608 - names of columns
+_ORDERED = tuple(name for name in insertable(Evaluation) if name != "trial")
 _SAME = "SELECT number FROM trials_trial WHERE campaign_id = %s AND source_id = %s AND twin_of_id IS NULL"
 
 
@@ -103,25 +112,28 @@ def submit_to(
     if campaign.state not in accepted:
         raise NotAccepting(f"campaign {campaign.slug} is {campaign.state}")
     manifest = tree_manifest(submission.files)
-    [(waiting, twin)] = rows(_KNOWN, {"campaign": campaign.pk, "source": sha256_bytes(manifest)})
+    values = {"campaign": campaign.pk, "source": sha256_bytes(manifest), "parent": submission.parent}
+    [(*of_parent, waiting, twin, skips_skip)] = rows(_KNOWN, values)
     if submission.parent is not None:
         _check_room(campaign, campaign.trial_count + waiting)
     if twin is not None:
         raise DuplicateSource(twin, fate(Trial.objects.of(campaign.pk).get(number=twin)))
-    parent = None if submission.parent is None else _numbered(campaign, submission.parent)
+    (parent,) = instances(of_parent, Trial)
+    if parent is None and submission.parent is not None:
+        raise Trial.DoesNotExist(f"campaign {campaign.slug} has no trial {submission.parent}")
     if parent is not None and (why := approvals.no_base(campaign, parent)):
         raise NotAccepting(why)
     campaign.last_number += 1
     texts = [manifest, submission.diff.encode(), submission.lineage_view.encode()]
-    *_, source, diff, view = put_blobs([*submission.files.values(), *texts])
-    now = clock.now()
+    source, diff, view = put_changed(submission.files, None if parent is None else parent.tree_sha256, texts)
+    now = campaign.held_since
     trial = Trial(
         campaign=campaign,
         number=campaign.last_number,
         role=submission.role,
         parent=parent,
         depth=0 if parent is None else parent.depth + 1,
-        skip=None if parent is None else _skip(parent),
+        skip=None if parent is None else ancestry.skip_number(parent.number, parent.depth, skips_skip),
         hypothesis=submission.hypothesis,
         expected_delta=submission.expected_delta,
         proposal={**submission.proposal, **({"crossed": list(submission.crossed)} if submission.crossed else {})},
@@ -132,27 +144,19 @@ def submit_to(
         seed=submission.seed,
         submitted_at=now,
     )
-    insert(trial)
-    index_hypotheses([trial])
-    evaluation = order_evaluation(trial, Purpose.TRIAL, "validation", submission.seed, at=now)
+    evaluation = _work_order(trial, Purpose.TRIAL, "validation", submission.seed, now)
+    asked = [*values_of(trial), *_key_values(trial), trial.hypothesis, *values_of(evaluation, _ORDERED)]
+    [(evaluation.pk, trial.pk)] = rows(_SUBMIT, asked)
+    written(trial)
+    evaluation.trial_id = trial.pk
+    written(evaluation)
     append_event(campaign, EventKind.TRIAL_SUBMITTED, actor, submitted_payload(trial, submission), trial, now)
     if submission.crossed:
         campaign.crossing_count += 1
         crossing = {"number": trial.number, "role": trial.role, "files": list(submission.crossed)}
-        append_event(campaign, EventKind.BOUNDARY_CROSSED, actor, crossing, trial)
+        append_event(campaign, EventKind.BOUNDARY_CROSSED, actor, crossing, trial, now)
     after_commit(enqueue, evaluation.pk)
     return trial
-
-
-def _skip(parent: Trial) -> int | None:
-    """The skip of a child (trials.ancestry); the parent's skip is read only where its own skip is the answer."""
-    own = ancestry.skip_number(parent.number, parent.depth, None)
-    if own is not None or parent.skip is None:
-        return own
-    found: int | None = (
-        Trial.objects.of(parent.campaign_id).filter(number=parent.skip).values_list("skip", flat=True).get()
-    )
-    return found
 
 
 def index_hypotheses(trials: Sequence[Trial]) -> None:
@@ -161,9 +165,12 @@ def index_hypotheses(trials: Sequence[Trial]) -> None:
     Whoever writes trials otherwise than by ``submit_trial`` calls this.
     """
     for trial in trials:
-        keys = sketch.keys(sketch.words(trial.hypothesis))
-        change(_INDEX, {"campaign": trial.campaign_id, "number": trial.number, "keys": list(keys)})
+        change(_INDEX, _key_values(trial))
     words.fill(trial.pk for trial in trials)
+
+
+def _key_values(trial: Trial) -> list[Any]:
+    return [trial.campaign_id, trial.number, list(sketch.keys(sketch.words(trial.hypothesis)))]
 
 
 def _check_room(campaign: Campaign, submitted: int) -> None:
@@ -172,13 +179,6 @@ def _check_room(campaign: Campaign, submitted: int) -> None:
         raise NotAccepting(f"campaign {campaign.slug} has its {campaign.max_trials} trials")
     if submitted >= approvals.allowed(campaign).get(Subject.TRIALS, math.inf):
         raise NotAccepting(f"campaign {campaign.slug} has {submitted} trials and asks a person before more")
-
-
-def _numbered(campaign: Campaign, number: int) -> Trial:
-    found = first(Trial, "WHERE campaign_id = %s AND number = %s", [campaign.pk, number])
-    if found is None:
-        raise Trial.DoesNotExist(f"campaign {campaign.slug} has no trial {number}")
-    return found
 
 
 def submitted_payload(trial: Trial, submission: Submission) -> dict[str, Any]:
@@ -201,16 +201,18 @@ def submitted_payload(trial: Trial, submission: Submission) -> dict[str, Any]:
 
 
 def order_evaluation(
-    trial: Trial,
-    purpose: Purpose,
-    split: str,
-    seed: int,
-    confirmation: Confirmation | None = None,
-    at: datetime | None = None,
+    trial: Trial, purpose: Purpose, split: str, seed: int, confirmation: Confirmation | None = None
 ) -> Evaluation:
-    """Write a work order, by default of now; the caller holds the campaign's lock and sends it after the commit."""
-    now = clock.now() if at is None else at
-    evaluation = Evaluation(
+    """Write a work order; the caller holds the campaign's lock and sends it after the commit."""
+    evaluation = _work_order(trial, purpose, split, seed, clock.now(), confirmation)
+    insert(evaluation)
+    return evaluation
+
+
+def _work_order(
+    trial: Trial, purpose: Purpose, split: str, seed: int, now: datetime, confirmation: Confirmation | None = None
+) -> Evaluation:
+    return Evaluation(
         campaign_id=trial.campaign_id,
         trial=trial,
         purpose=purpose,
@@ -221,8 +223,6 @@ def order_evaluation(
         queued_at=now,
         sent_at=now,
     )
-    insert(evaluation)
-    return evaluation
 
 
 @transaction.atomic

@@ -10,6 +10,8 @@ _FILL = """
 INSERT INTO trials_trialwords (trial_id, words)
 SELECT id, to_tsvector('english', hypothesis) FROM trials_trial WHERE id = ANY(%s)
 """
+#: Words of a new trial, as part of a statement that has it as ``trial``; the hypothesis is the only value.
+OF_NEW = "INSERT INTO trials_trialwords (trial_id, words) SELECT id, to_tsvector('english', %s::text) FROM trial"
 _NOTE = """
 UPDATE trials_trialwords SET words = to_tsvector('english', trial.hypothesis) || to_tsvector('english', %s)
   FROM trials_trial AS trial WHERE trial.id = trials_trialwords.trial_id AND trial.id = %s
