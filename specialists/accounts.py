@@ -26,7 +26,6 @@ from trials.statements import change, first, rows
 ERROR_LENGTH, MODEL_LENGTH = 2000, 120
 TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
 
-_THERE = "SELECT count(*) FROM specialists_account WHERE campaign_id = %s AND role IN ('', %s)"
 _ACCOUNTS = """
 SELECT id, requests, input_tokens + output_tokens AS tokens, cost FROM specialists_account
  WHERE campaign_id = %(campaign)s AND role IN ('', %(role)s) AND EXISTS (SELECT FROM own) ORDER BY role FOR UPDATE
@@ -82,9 +81,7 @@ UPDATE specialists_account
 def open_accounts(campaign: Campaign, role: str) -> None:
     """Of a locked campaign: rows that are only changed later, so that nobody waits in a circle for their making."""
     made = [Account(campaign=campaign, role=name) for name in ("", role)]
-    [(there,)] = rows(_THERE, [campaign.pk, role])
-    if there < len(made):
-        Account.objects.bulk_create(made, ignore_conflicts=True)
+    Account.objects.bulk_create(made, ignore_conflicts=True)
 
 
 def forgive(campaign: Campaign) -> None:

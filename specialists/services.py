@@ -34,7 +34,6 @@ from trials.patience import until_answered
 from trials.repeated import similar
 from trials.services import approvals, campaigns, leases, repeats, submissions
 from trials.services.events import append_event
-from trials.services.rows import insert
 from trials.vocab import CampaignState, EventKind, Purpose
 
 logger = logging.getLogger(__name__)
@@ -92,9 +91,7 @@ def _start_session(campaign: Campaign, decision: loop.StartSession) -> None:
         started_at=now,
         lease_expires_at=now + sessions.wait(),
     )
-    insert(session)
-    if campaign.agent:
-        accounts.open_accounts(campaign, session.role)
+    sessions.start(session)
     payload = {"session": session.number, "role": session.role, "up_to": session.up_to, "seed": session.seed}
     append_event(campaign, EventKind.SESSION_STARTED, "loop", payload, at=now)
     after_commit(dispatch.session, session)

@@ -23,6 +23,7 @@ from trials.models import Campaign, Trial
 from trials.services import blobs, campaigns
 from trials.services.blobs import put_blob
 from trials.services.events import append_event
+from trials.services.rows import insertion, values, written
 from trials.statements import change, columns, instances, one_of, rows
 from trials.vocab import LIVE_CAMPAIGN_STATES, CampaignState, EventKind
 
@@ -38,6 +39,10 @@ SELECT FROM specialists_session AS other JOIN trials_campaign AS its ON its.id =
  WHERE other.state = '{SessionState.RUNNING}' AND other.worker = '' AND its.id <> own.id
    AND (its.proposer IN {one_of(REPEATABLE)}) = (own.proposer IN {one_of(REPEATABLE)})
 """
+_START = f"""
+{insertion(Session)}
+RETURNING id, (SELECT count(*) FROM specialists_account WHERE campaign_id = %s AND role IN ('', %s))
+"""  # noqa: S608 - names of columns
 _CLAIM = f"""
 WITH taken AS (
     UPDATE specialists_session SET worker = %(worker)s, lease_expires_at = clock_timestamp() + %(lease)s
@@ -81,14 +86,22 @@ def expired() -> list[Session]:
     return list(late.select_related("campaign"))
 
 
+def start(session: Session) -> None:
+    """Write a new session of a locked campaign; what it pays with is there from then on."""
+    [(session.pk, accounts_there)] = rows(_START, [*values(session), session.campaign_id, session.role])
+    written(session)
+    if session.campaign.agent and accounts_there < len(("campaign", "role")):
+        accounts.open_accounts(session.campaign, session.role)
+
+
 def claim(session_id: int, *, before_others: bool = True) -> Session | None:
     """Take a session under a lease; None when another delivery has it, it is over, or nothing is begun now.
 
     before_others: also while other campaigns wait for the same workers; ``specialists.turns`` says whose turn it is.
     """
     worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    values = {"session": session_id, "worker": worker, "lease": lease(), "before_others": before_others}
-    taken = rows(_CLAIM, values)
+    asked = {"session": session_id, "worker": worker, "lease": lease(), "before_others": before_others}
+    taken = rows(_CLAIM, asked)
     if not taken:
         return None
     session: Session

@@ -18,6 +18,8 @@ from trials.vocab import SCORED_LABELS
 
 Row = TypeVar("Row", bound=models.Model)
 Values = Mapping[str, Any] | Sequence[Any]
+#: A statement with its values in order.
+Part = tuple[str, Sequence[Any]]
 #: A number that no trial reaches, where none is given.
 LAST_NUMBER = 2**31 - 1
 
@@ -44,6 +46,13 @@ def change(sql: str, values: Values) -> int:
     with _cursor() as cursor:
         cursor.execute(sql, values)
         return int(cursor.rowcount)
+
+
+def together(parts: Sequence[Part]) -> None:
+    """Several statements without an answer as one. None may depend on what another of them changes."""
+    *before, (last, _) = parts
+    named = ", ".join(f"part{at} AS ({sql})" for at, (sql, _) in enumerate(before))
+    change(f"WITH {named} {last}" if named else last, [value for _, given in parts for value in given])
 
 
 def read(model: type[Row], where: str, values: Values) -> list[Row]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connection
 
 from tests.factories import ROLES, SPEC, make_campaign, run_trial, submit
 from tests.trials.test_services import chain_is_whole
@@ -43,13 +44,25 @@ def plan(**changes: Any) -> synthetic.Plan:
     return synthetic.Plan(**values | changes)
 
 
+_CLOCK = """
+CREATE SCHEMA chosen;
+CREATE FUNCTION chosen.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
+AS $$ SELECT current_setting('chosen.now')::timestamptz $$;
+SET LOCAL search_path = chosen, pg_catalog, public
+"""
+
+
 class Clock:
-    """What the services take for now."""
+    """What the database says when it is asked for the time, within the transaction of a test."""
 
-    now = BEGINS
+    def __init__(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(_CLOCK)
+        self.set(BEGINS)
 
-    def __call__(self) -> datetime:
-        return self.now
+    def set(self, now: datetime) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('chosen.now', %s, true)", [now.isoformat()])
 
 
 @pytest.fixture
@@ -67,10 +80,8 @@ def salts(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    chosen = Clock()
-    monkeypatch.setattr(records_clock, "now", chosen)
-    return chosen
+def clock(db: None) -> Clock:
+    return Clock()
 
 
 def one_at_a_time(campaign: Campaign, search: synthetic.Search, trials: int, clock: Clock) -> None:
@@ -78,7 +89,7 @@ def one_at_a_time(campaign: Campaign, search: synthetic.Search, trials: int, clo
     orders: dict[int, Evaluation] = {}
     for step, made in search.wave(trials):
         if step == synthetic.SUBMIT:
-            clock.now = made.submitted_at
+            clock.set(made.submitted_at)
             submission = submissions.Submission(
                 made.role, made.hypothesis, made.files, made.diff, made.view, made.parent, campaign.seed,
                 made.expected_delta, made.proposal, made.surface,
@@ -86,13 +97,13 @@ def one_at_a_time(campaign: Campaign, search: synthetic.Search, trials: int, clo
             trial = submissions.submit_trial(campaign.pk, submission, actor="fill", enqueue=lambda order: None)
             orders[made.number] = Evaluation.objects.get(trial=trial)
         elif step == synthetic.CLAIM:
-            clock.now = made.claimed_at
+            clock.set(made.claimed_at)
             assert leases.claim_evaluation(orders[made.number].pk, synthetic.WORKER) is not None
         elif step == synthetic.MEASURE:
-            clock.now = made.measured_at
+            clock.set(made.measured_at)
             assert leases.post_measurement(orders[made.number].pk, 1, made.body, made.log)
         else:
-            clock.now = made.recorded_at
+            clock.set(made.recorded_at)
             verdict = outcomes.Verdict(made.label, made.reason, made.score, made.numbers)
             assert outcomes.record_outcome(orders[made.number].pk, verdict) is not None
 

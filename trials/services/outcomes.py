@@ -80,7 +80,6 @@ def record_outcome(evaluation_id: int, verdict: Verdict) -> Trial | None:
     now = campaign.held_since
     label = label_of(campaign, trial, verdict)
     fill(trial, campaign, measurement, _explained(campaign, verdict, label), label, now)
-    rows.update(trial, *FILLED)
     _count(campaign, trial, label, now)
     if label in (Label.BASELINE, Label.KEEP) and trial.score is not None:
         standings.crown(campaign, trial, trial.score, now)
@@ -184,13 +183,14 @@ def split_seconds(trial: Trial, phases: Mapping[str, float]) -> Seconds:
 
 
 def _count(campaign: Campaign, trial: Trial, label: Label, now: datetime) -> None:
+    """Write the trial's row and all sums that it counts in."""
     campaign.recorded_number = max(campaign.recorded_number, trial.number)
     if label not in UNCOUNTED_LABELS:
         campaign.trial_count += 1
         campaign.last_recorded_at = now
     standings.note_abort(campaign, label)
-    standings.count(campaign, trial, label)
-    tallies.count(campaign, trial)
+    sums = [standings.counting(campaign, trial, label), *tallies.counting(campaign, trial)]
+    statements.together([rows.updating(trial, *FILLED), *sums])
 
 
 def finished_payload(trial: Trial, measurement: Measurement) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connections, models
 
 from trials.models import Campaign
-from trials.statements import change, locked, rows
+from trials.statements import Part, locked, rows
 
 Model = type[models.Model]
 
@@ -25,9 +25,9 @@ def insert(row: models.Model) -> None:
     written(row)
 
 
-def update(row: models.Model, *names: str) -> None:
-    """Write some fields of a row."""
-    change(_update(type(row), names), [*values(row, names), row.pk])
+def updating(row: models.Model, *names: str) -> Part:
+    """Writes some fields of a row."""
+    return _update(type(row), names), [*values(row, names), row.pk]
 
 
 def campaign_of(evaluation_id: int) -> Campaign | None:

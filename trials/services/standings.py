@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.db.models import F
 
 from trials.models import Campaign, Evaluation, FrontierStep, Rollup, Trial
 from trials.services import tallies
 from trials.services.events import append_event
-from trials.statements import change
+from trials.statements import Part, together
 from trials.vocab import CampaignState, EventKind, Label
 
 BREAKER_ABORTS = 3
 SECONDS = ("queue_seconds", "run_seconds", "eval_seconds", "log_seconds")
 _COUNT = f"""
 INSERT INTO trials_rollup AS cell (campaign_id, hour, role, label, trials, {", ".join(SECONDS)})
-VALUES (%(campaign)s, %(hour)s, %(role)s, %(label)s, %(trials)s, {", ".join(f"%({name})s" for name in SECONDS)})
+VALUES ({", ".join(["%s"] * (5 + len(SECONDS)))})
 ON CONFLICT (campaign_id, hour, role, label) DO UPDATE SET trials = cell.trials + EXCLUDED.trials,
     {", ".join(f"{name} = cell.{name} + EXCLUDED.{name}" for name in SECONDS)}
 """  # noqa: S608 - names of columns
 
 
-def count(campaign: Campaign, trial: Trial, label: Label, times: int = 1) -> None:
-    """Add a finished trial to its cell of the rollups, or take it out again (``times`` -1)."""
+def counting(campaign: Campaign, trial: Trial, label: Label) -> Part:
+    """Adds a finished trial to its cell of the rollups."""
+    return _COUNT, [*_cell(campaign, trial, label).values(), 1, *_seconds(trial).values()]
+
+
+def _discount(campaign: Campaign, trial: Trial, label: Label) -> None:
+    """Take a trial out again; an empty cell would show a label that nobody has."""
+    cell = _cell(campaign, trial, label)
+    sums = {name: F(name) - value for name, value in {"trials": 1, **_seconds(trial)}.items()}
+    Rollup.objects.filter(**cell).update(**sums)
+    Rollup.objects.filter(**cell, trials=0).delete()
+
+
+def _cell(campaign: Campaign, trial: Trial, label: Label) -> dict[str, Any]:
     assert trial.finished_at is not None
     hour = max(0, int((trial.finished_at - campaign.created_at).total_seconds() // 3600))
-    cell = {"campaign": campaign.pk, "hour": hour, "role": trial.role, "label": label}
-    seconds = {name: times * (getattr(trial, name) or 0.0) for name in SECONDS}
-    if times > 0:
-        change(_COUNT, {**cell, "trials": times, **seconds})
-    else:  # an empty cell would show a label that nobody has
-        sums = {name: F(name) + value for name, value in {"trials": times, **seconds}.items()}
-        Rollup.objects.filter(**cell).update(**sums)
-        Rollup.objects.filter(**cell, trials=0).delete()
+    return {"campaign": campaign.pk, "hour": hour, "role": trial.role, "label": label}
+
+
+def _seconds(trial: Trial) -> dict[str, float]:
+    return {name: getattr(trial, name) or 0.0 for name in SECONDS}
 
 
 def settle(campaign: Campaign, trial: Trial, standing: Label) -> None:
     """A provisional trial stands as ``keep`` or ``discard`` from now on."""
-    count(campaign, trial, Label.PROVISIONAL, -1)
+    _discount(campaign, trial, Label.PROVISIONAL)
     tallies.settle(campaign, trial, standing)
     Trial.objects.filter(pk=trial.pk).update(standing=standing)
     trial.standing = standing
-    count(campaign, trial, standing)
+    together([counting(campaign, trial, standing)])
 
 
 def crown(campaign: Campaign, trial: Trial, score: float, now: datetime) -> None:

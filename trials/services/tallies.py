@@ -13,7 +13,7 @@ from django.db.models import F, Sum
 
 from trials import tallies
 from trials.models import Campaign, Trial
-from trials.statements import change, first, rows
+from trials.statements import Part, first, rows, together
 from trials.tallies import ALL_ROLES, WHOLE, Fact, Point
 from trials.tally_models import (
     FrontPoint,
@@ -51,20 +51,18 @@ _TALLIES = _adding("trials_tally", {"role": "text", "bin": "int", "label": "text
 _PARENTS = _adding("trials_parenttally", {"role": "text", "parent_role": "text"}, ("trials", "keeps"))
 _MISSES = _adding("trials_misstally", {"label": "text", "level": "smallint"}, ("trials",))
 _COLUMNS = """
-SELECT axis, bin, counts FROM trials_scorecolumn
- WHERE campaign_id = %s AND (axis, bin) IN (SELECT * FROM unnest(%s::text[], %s::int[]))
-"""
-_WRITE_COLUMNS = """
-INSERT INTO trials_scorecolumn (campaign_id, axis, bin, counts)
+INSERT INTO trials_scorecolumn AS cell (campaign_id, axis, bin, counts)
 SELECT %s::bigint, given.* FROM unnest(%s::text[], %s::int[], %s::jsonb[]) AS given
-ON CONFLICT (campaign_id, axis, bin) DO UPDATE SET counts = EXCLUDED.counts
+ON CONFLICT (campaign_id, axis, bin) DO UPDATE SET counts = cell.counts || (
+    SELECT jsonb_object_agg(level, n::bigint + coalesce((cell.counts ->> level)::bigint, 0))
+      FROM jsonb_each_text(EXCLUDED.counts) AS given(level, n))
 """
 _FRONTS = "SELECT axis, x, score, number, trial_id FROM trials_frontpoint WHERE campaign_id = %s"
 
 
-def count(campaign: Campaign, trial: Trial) -> None:
-    """Add one finished trial. The caller holds the campaign's lock."""
-    _add(campaign, [_fact(campaign, _row(trial))])
+def counting(campaign: Campaign, trial: Trial) -> list[Part]:
+    """Adds one finished trial, some of it at once. The caller holds the campaign's lock."""
+    return _adding_all(campaign, [_fact(campaign, _row(trial))])
 
 
 def settle(campaign: Campaign, trial: Trial, standing: Label) -> None:
@@ -72,9 +70,9 @@ def settle(campaign: Campaign, trial: Trial, standing: Label) -> None:
     before = replace(_fact(campaign, _row(trial)), standing=str(Label.PROVISIONAL))
     after = replace(before, standing=str(standing))
     scale = TallyScale.objects.get(campaign=campaign)
-    _add_tallies(campaign, scale, [before], -1)
+    together(_adding_tallies(campaign, scale, [before], -1))
     Tally.objects.filter(campaign=campaign, trials=0).delete()
-    _add_tallies(campaign, scale, [after], 1)
+    together(_adding_tallies(campaign, scale, [after], 1))
     if standing is Label.KEEP:
         ParentTally.objects.filter(campaign=campaign, role=trial.role, parent_role=before.parent_role or "").update(
             keeps=F("keeps") + 1
@@ -85,7 +83,7 @@ def count_all(campaign: Campaign, numbers_from: int, say: Callable[[int], None] 
     """Add every finished trial from a number on: for writers that write many at once, under the campaign's lock."""
     done = 0
     for facts in facts_of(campaign, numbers_from):
-        _add(campaign, facts)
+        together(_adding_all(campaign, facts))
         done += len(facts)
         say(done)
 
@@ -132,14 +130,16 @@ def _fact(campaign: Campaign, row: Sequence[Any]) -> Fact:
     )
 
 
-def _add(campaign: Campaign, facts: Sequence[Fact]) -> None:
-    """Every sum, of trials that are counted for the first time."""
-    scale = _scale(campaign, facts)
-    _add_tallies(campaign, scale, facts, 1)
-    _add_scores(campaign, scale, [fact for fact in facts if fact.is_ranked])
+def _adding_all(campaign: Campaign, facts: Sequence[Fact]) -> list[Part]:
+    """Every sum, of trials that are counted for the first time: what is seldom is written, the rest is told."""
+    scale, ranked = _scale(campaign, facts), [fact for fact in facts if fact.is_ranked]
     _add_reasons(campaign, [fact for fact in facts if fact.failure])
-    _add_parents(campaign, [fact for fact in facts if fact.label != Label.BASELINE])
-    _add_fronts(campaign, [fact for fact in facts if fact.is_ranked])
+    _add_fronts(campaign, ranked)
+    return [
+        *_adding_tallies(campaign, scale, facts, 1),
+        *_adding_scores(campaign, scale, ranked),
+        *_adding_parents(campaign, [fact for fact in facts if fact.label != Label.BASELINE]),
+    ]
 
 
 def _scale(campaign: Campaign, facts: Sequence[Fact]) -> TallyScale:
@@ -191,7 +191,7 @@ def _widen_scores(campaign: Campaign, axis: str, times: int) -> None:
     )
 
 
-def _add_tallies(campaign: Campaign, scale: TallyScale, facts: Iterable[Fact], times: int) -> None:
+def _adding_tallies(campaign: Campaign, scale: TallyScale, facts: Iterable[Fact], times: int) -> list[Part]:
     cells: dict[tuple[str, int, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
     for fact in facts:
         at = tallies.stretch(fact.at) >> scale.time_power
@@ -199,10 +199,10 @@ def _add_tallies(campaign: Campaign, scale: TallyScale, facts: Iterable[Fact], t
             cell = cells[(*key, fact.standing)]
             for place, value in enumerate((1, *fact.ms)):
                 cell[place] += times * value
-    _upsert(_TALLIES, campaign, cells)
+    return _upserting(_TALLIES, campaign, cells)
 
 
-def _add_scores(campaign: Campaign, scale: TallyScale, facts: Iterable[Fact]) -> None:
+def _adding_scores(campaign: Campaign, scale: TallyScale, facts: Iterable[Fact]) -> list[Part]:
     added: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
     for fact in facts:
         if fact.score is None or scale.origin is None or scale.unit is None:
@@ -210,12 +210,7 @@ def _add_scores(campaign: Campaign, scale: TallyScale, facts: Iterable[Fact]) ->
         level = str(tallies.level_of(fact.score, scale.origin, scale.unit))
         added["trial", fact.number >> scale.trial_power][level] += 1
         added["time", tallies.stretch(fact.at) >> scale.time_power][level] += 1
-    if not added:
-        return
-    axes, bins = zip(*added, strict=True)
-    for axis, at, counts in rows(_COLUMNS, [campaign.pk, list(axes), list(bins)]):
-        added[axis, at].update(json.loads(counts))
-    change(_WRITE_COLUMNS, [campaign.pk, list(axes), list(bins), [json.dumps(counts) for counts in added.values()]])
+    return _upserting(_COLUMNS, campaign, {column: [json.dumps(counts)] for column, counts in added.items()})
 
 
 def _add_reasons(campaign: Campaign, facts: Sequence[Fact]) -> None:
@@ -250,10 +245,11 @@ def _add_misses(campaign: Campaign, facts: Iterable[Fact]) -> None:
         for fact, margin in found
     )  # fmt: skip
     levels = Counter((fact.label, tallies.miss_level(margin.share)) for fact, margin in found)
-    _upsert(_MISSES, campaign, {level: [trials] for level, trials in levels.items()})
+    if levels:
+        together(_upserting(_MISSES, campaign, {level: [trials] for level, trials in levels.items()}))
 
 
-def _add_parents(campaign: Campaign, facts: Iterable[Fact]) -> None:
+def _adding_parents(campaign: Campaign, facts: Iterable[Fact]) -> list[Part]:
     pairs: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for fact in facts:
         if fact.label == Label.HARNESS_ABORT:
@@ -261,7 +257,7 @@ def _add_parents(campaign: Campaign, facts: Iterable[Fact]) -> None:
         pair = pairs[fact.role, fact.parent_role or ""]
         pair[0] += 1
         pair[1] += fact.standing == Label.KEEP
-    _upsert(_PARENTS, campaign, pairs)
+    return _upserting(_PARENTS, campaign, pairs)
 
 
 def _add_fronts(campaign: Campaign, facts: Sequence[Fact]) -> None:
@@ -289,7 +285,7 @@ def _add_fronts(campaign: Campaign, facts: Sequence[Fact]) -> None:
         )  # fmt: skip
 
 
-def _upsert(statement: str, campaign: Campaign, cells: Mapping[tuple[Any, ...], Sequence[int]]) -> None:
-    """Add to the sums of each cell, which is made where it is not there."""
-    if cells:
-        change(statement, [campaign.pk, *map(list, zip(*((*key, *sums) for key, sums in cells.items()), strict=True))])
+def _upserting(statement: str, campaign: Campaign, cells: Mapping[tuple[Any, ...], Sequence[Any]]) -> list[Part]:
+    """Adds to the sums of each cell, which is made where it is not there; nothing where there is no cell."""
+    arrays = list(map(list, zip(*((*key, *sums) for key, sums in cells.items()), strict=True)))
+    return [(statement, [campaign.pk, *arrays])] if cells else []
