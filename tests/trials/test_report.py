@@ -201,9 +201,9 @@ def test_edits_that_were_compared_before_are_not_compared_again(
 def test_sources_that_were_withheld_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = make_campaign()
     run_trial(campaign, 2.4, parent=None)
-    monkeypatch.setattr(submissions, "put_blobs", lambda many: put_blobs(list(many)[-3:]))  # the tree, not its files
+    monkeypatch.setattr(submissions, "put_changed", lambda files, parent, texts: put_blobs(texts))  # no files
     run_trial(campaign, 2.3, files=tree("kept = 'elsewhere'", "y = 0"))
-    monkeypatch.setattr(submissions, "put_blobs", lambda many: put_blobs([b"", *list(many)[-2:]]))
+    monkeypatch.setattr(submissions, "put_changed", lambda files, parent, texts: put_blobs([b"", *texts[1:]]))
     run_trial(campaign, 2.2)
     campaign.refresh_from_db()
     assert current_report(campaign)["edits"]["compared"] == 0
