@@ -10,6 +10,8 @@ import gc
 import logging
 import logging.config
 import os
+import select
+import time
 from importlib import import_module
 from typing import Any
 
@@ -25,7 +27,7 @@ from celery.signals import (
     worker_process_shutdown,
 )
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
 from autoresearch_site.process import die_with_parent
 from autoresearch_site.record import stop_unless_whole
@@ -88,8 +90,19 @@ def _queues_are_known(instance: Any, **_: object) -> None:
 @task_prerun.connect
 def _connection_serves(**_: object) -> None:
     """Tasks share their process's connection: a new one costs the database more than most tasks. One that was lost
-    or is old is replaced, as between two requests to the site."""
-    close_old_connections()
+    or is old is replaced, as between two requests to the site, but without asking one that has not hung up."""
+    if not _silent():
+        close_old_connections()
+
+
+def _silent() -> bool:
+    """Whether the connection is young, without a fault, and has said nothing: a database that goes away says so."""
+    raw, ends = connection.connection, connection.close_at
+    if raw is None or connection.errors_occurred or (ends is not None and time.monotonic() >= ends):
+        return False
+    ready = select.poll()
+    ready.register(raw.fileno(), select.POLLIN | select.POLLPRI)
+    return not ready.poll(0)
 
 
 @worker_process_init.connect

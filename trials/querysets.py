@@ -60,9 +60,17 @@ SELECT above.id, counted.many FROM unnest(%s::bigint[]) AS above(id) CROSS JOIN 
 
 
 class Lockable:
-    """held_since: the database's time from which on a row is locked; only such rows have it."""
+    """held_since: the database's time from which on a row is locked; only such rows have it. as_written: what its
+    fields are in the database."""
 
     held_since: datetime
+    as_written: dict[str, Any]
+
+    def hold(self, since: datetime) -> Self:
+        """The row as it was read under its lock."""
+        self.as_written = dict(vars(self))
+        self.held_since = since
+        return self
 
 
 class CampaignQuerySet(models.QuerySet[Any]):
@@ -90,8 +98,7 @@ class CampaignQuerySet(models.QuerySet[Any]):
         if found is None:
             raise self.model.DoesNotExist(f"there is no campaign {pk}")
         campaign, since = found
-        campaign.held_since = since
-        return campaign
+        return campaign.hold(since)
 
 
 class TrialQuerySet(models.QuerySet[Any]):

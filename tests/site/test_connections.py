@@ -25,7 +25,8 @@ def between_tasks() -> None:
 def kill(backend: int) -> None:
     def run() -> None:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s)", [backend])
+            cursor.execute("SELECT pg_terminate_backend(%s, 30000)", [backend])
+            assert cursor.fetchone() == (True,)
         connection.close()
 
     other = threading.Thread(target=run)
@@ -34,12 +35,14 @@ def kill(backend: int) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_serves_many_tasks_and_a_lost_one_is_replaced() -> None:
+def test_a_connection_serves_many_tasks_unasked_and_a_lost_one_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     connection.ensure_connection()
     backend = connection.connection.info.backend_pid
-    for _ in range(3):
-        between_tasks()
-        assert Campaign.objects.count() == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "is_usable", lambda: pytest.fail("asked whether it is there"))
+        for _ in range(3):
+            between_tasks()
+            assert Campaign.objects.count() == 0
     assert connection.connection.info.backend_pid == backend
     kill(backend)
     between_tasks()

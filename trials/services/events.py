@@ -31,7 +31,7 @@ FIXED = frozenset(
 )  # fmt: skip
 #: Events that an evaluator's host appends: its database role may move a campaign's chain on and nothing else of it.
 BY_EVALUATORS = frozenset({EventKind.TRIAL_STARTED, EventKind.TRIAL_RETRIED})
-HEAD = ("last_seq", "head_sha256")
+HEAD = tuple((name, name) for name in ("last_seq", "head_sha256"))
 _SITE_LOCK = 7_305_110  # one writer of the site's chain at a time: pg_advisory_xact_lock
 
 EVENTS_AT_ONCE = 2_000
@@ -49,33 +49,43 @@ def append_event(
     trial: Trial | None = None,
     at: datetime | None = None,
 ) -> Event:
-    """Add the next event of a locked campaign, by default of now, and save its counters. Must run inside the caller's
-    transaction.
+    """Add the next event of a locked campaign, by default of now, and save what has changed of it.
+
+    Must run inside the caller's transaction.
 
     Raises Imported for a campaign that came from a bundle.
     """
     event = _next_event(campaign, kind, actor, payload, trial, at)
-    moving = HEAD if kind in BY_EVALUATORS else _moving()
-    counters = rows.values(campaign, moving)
+    moving = HEAD if kind in BY_EVALUATORS else _moved(campaign)
+    counters = rows.values(campaign, [name for name, _ in moving])
     [(event.pk, site)] = statements.rows(_append(moving), [*counters, campaign.pk, *rows.values(event)])
     rows.written(event)
+    vars(campaign).setdefault("as_written", {}).update((kept, getattr(campaign, kept)) for _, kept in moving)
     after_commit(live.publish_event, campaign, event, trial)
     after_commit(_note, campaign.chain, event.seq, event.sha256, site)
     return event
 
 
 @cache
-def _append(moving: Sequence[str]) -> str:
+def _append(moving: Sequence[tuple[str, str]]) -> str:
     """The event and the counters of its campaign in one statement, which tells the site's name as well."""
+    columns = rows.assignments(Campaign, tuple(name for name, _ in moving))
     return (
-        f"WITH moved AS (UPDATE trials_campaign SET {rows.assignments(Campaign, moving)} WHERE id = %s) "  # noqa: S608
+        f"WITH moved AS (UPDATE trials_campaign SET {columns} WHERE id = %s) "  # noqa: S608
         f"{rows.insertion(Event)} RETURNING id, (SELECT sha256 FROM trials_siteevent WHERE seq = 1)"
     )
 
 
+def _moved(campaign: Campaign) -> tuple[tuple[str, str], ...]:
+    """Fields that are not as they are in the database; all that may move where the row was not read under its lock."""
+    before = vars(campaign).get("as_written", {})
+    return tuple(one for one in _moving() if one[1] not in before or before[one[1]] != getattr(campaign, one[1]))
+
+
 @cache
-def _moving() -> tuple[str, ...]:
-    return tuple(one.name for one in Campaign._meta.concrete_fields if one.name not in FIXED)
+def _moving() -> tuple[tuple[str, str], ...]:
+    """Names, and the attributes that hold them."""
+    return tuple((one.name, one.attname) for one in Campaign._meta.concrete_fields if one.name not in FIXED)
 
 
 def append_imported(

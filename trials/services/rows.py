@@ -34,11 +34,7 @@ def campaign_of(evaluation_id: int) -> Campaign | None:
     """The campaign of a work order, locked as by ``Campaign.objects.locked``; None when there is no such order."""
     where = "WHERE id = (SELECT campaign_id FROM trials_evaluation WHERE id = %s) FOR UPDATE"
     found = locked(Campaign, where, [evaluation_id])
-    if found is None:
-        return None
-    campaign, since = found
-    campaign.held_since = since
-    return campaign
+    return None if found is None else found[0].hold(found[1])
 
 
 @cache
