@@ -158,7 +158,7 @@ def give_back(evaluation_id: int, attempt: int, fault: str) -> EvaluationState |
         post_measurement(evaluation_id, attempt, body, b"")
         return EvaluationState.MEASURED
     now = clock.now()
-    shares.book(campaign.pk, evaluation.device, _held(evaluation, now))
+    shares.book(campaign.pk, evaluation.device, _held(evaluation, now), whole=False)
     held.update(state=EvaluationState.QUEUED, lease_expires_at=None, queued_at=now, phase=AGAIN, sent_at=_NEVER)
     trial = Trial.objects.get(pk=evaluation.trial_id)
     if evaluation.purpose == Purpose.TRIAL:

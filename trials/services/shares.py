@@ -63,11 +63,13 @@ ON CONFLICT (campaign_id, resource) DO UPDATE
        origin = trials_turn.origin + %(lift)s
  WHERE trials_turn.taken = %(taken)s
 """
-_BOOK = """
-UPDATE trials_turn SET used = used + %(seconds)s * devices
+_BOOK = f"""
+UPDATE trials_turn SET used = used + %(seconds)s * devices,
+       expected = CASE WHEN %(whole)s THEN
+           coalesce(expected + {LEARNING} * (%(seconds)s * devices - expected), %(seconds)s * devices) ELSE expected END
  WHERE campaign_id = %(campaign)s AND resource = %(resource)s
-"""
-#: Of an order that was held to its end, as part of a statement that has it as ``measured``: tells how long others take.
+"""  # noqa: S608 - a number of this program
+#: ``book`` of a whole measurement, as part of a statement that has its order as ``measured``.
 BOOK_MEASURED = f"""
 UPDATE trials_turn SET used = used + held.seconds * devices,
        expected = coalesce(expected + {LEARNING} * (held.seconds * devices - expected), held.seconds * devices)
@@ -120,9 +122,9 @@ def take(chance: Chance, resource: str, devices: int) -> bool:
     return change(_TAKE, values | {"start": chance.start, "taken": chance.taken}) == 1
 
 
-def book(campaign_id: int, resource: str, seconds: float) -> None:
-    """An order has held its devices for so long and was given back."""
-    change(_BOOK, {"campaign": campaign_id, "resource": resource, "seconds": seconds})
+def book(campaign_id: int, resource: str, seconds: float, *, whole: bool) -> None:
+    """An order has held its devices for so long. whole: to its end, so that it tells how long others will take."""
+    change(_BOOK, {"campaign": campaign_id, "resource": resource, "seconds": seconds, "whole": whole})
 
 
 def check_weight(weight: int) -> None:

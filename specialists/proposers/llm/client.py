@@ -87,13 +87,16 @@ class _Prepared(Model):
         return replace(model_request_parameters, function_tools=ready.function_tools, output_tools=ready.output_tools)
 
 
+_sent = AsyncCompletions.create
+
+
 class _Completions(AsyncCompletions):
     """Tools go on the wire as they are: the client would go through each of their fields for every request."""
 
     async def create(self, **asked: Any) -> Any:
         if tools := asked.pop("tools", None):
             asked["extra_body"] = {**(asked.get("extra_body") or {}), "tools": tools}
-        return await super().create(**asked)
+        return await _sent(self, **asked)
 
 
 class _Anthropic(_Prepared, AnthropicModel):
