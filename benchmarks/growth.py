@@ -11,10 +11,11 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from benchmarks import processes
@@ -25,7 +26,7 @@ SIZES = (1_000, 10_000, 100_000)
 QUICK_SIZES, QUICK_DEPTH, QUICK_CAMPAIGNS, QUICK_EACH = (200, 1_000), 400, 12, 6
 TRIALS, DEPTH, CAMPAIGNS, EACH = 10_000, 5_000, 50, 20
 WIDTH = 1_000
-"""Trials of a window: it ends at its size, and is a fifth of it where that is less."""
+"""Trials of a window: it ends at its size, and is half of it where that is less."""
 WORKERS, SLOTS = 2, 4
 FLAT, MEMORY, READS = 1.1, 1.05, 1.5
 WEIGHTS = (1, 3)
@@ -70,7 +71,7 @@ class Search:
 
     def window(self, size: int) -> dict[str, Any]:
         """The trials up to this one, as a row."""
-        before, after = self.at(size - min(WIDTH, size // 5)), self.at(size)
+        before, after = self.at(size - min(WIDTH, size // 2)), self.at(size)
         done = after.trials - before.trials
         return {
             "size": size, "count": done, "wall_ms": round(1000 * (after.wall - before.wall) / done, 2),
@@ -135,40 +136,64 @@ def deep(report: Report, site: ToySite, depth: int) -> None:
     report.targets["line_reads"] = _full(report, at_most(round(worst, 3), READS))
 
 
+_STANDS = """
+SELECT c.id, c.trial_count, coalesce(t.used, 0) FROM trials_campaign AS c
+  LEFT JOIN trials_turn AS t ON t.campaign_id = c.id AND t.resource = 'cpu' WHERE c.id = ANY(%s)
+"""
+
+
 def crowd(report: Report, site: ToySite, campaigns: int, each: int) -> None:
     """So many campaigns at once on two workers until they have so many trials each on average."""
     weights = [WEIGHTS[number % len(WEIGHTS)] for number in range(campaigns)]
     with site.workers(site.redis, WORKERS) as pids, site.connection() as connection:
         chosen = site.launch(site.redis, trials=each * campaigns, slots=SLOTS, weights=weights)
-        counts = "SELECT id, trial_count FROM trials_campaign WHERE id = ANY(%s)"
 
-        def trials() -> dict[int, int]:
-            return dict(connection.execute(counts, [chosen]).fetchall())
+        def stands() -> dict[int, tuple[int, float]]:
+            """Campaign -> trials, device seconds."""
+            return {pk: (trials, used) for pk, trials, used in connection.execute(_STANDS, [chosen])}
 
-        began = until(lambda: found if sum((found := trials()).values()) >= campaigns else None, "the first trials")
+        def trials(found: dict[int, tuple[int, float]]) -> int:
+            return sum(count for count, _ in found.values())
+
+        began = until(lambda: found if min((found := stands()).values())[0] > 0 else None, "a trial of each")
         wall, cpu = time.monotonic(), spent(pids)
-        wanted = sum(began.values()) + each * campaigns
-        ended = until(lambda: found if sum((found := trials()).values()) >= wanted else None, "many campaigns")
-        done = sum(ended.values()) - sum(began.values())
+        wanted = trials(began) + each * campaigns
+        ended = until(lambda: found if trials(found := stands()) >= wanted else None, "many campaigns")
         wall, cpu = time.monotonic() - wall, spent(pids) - cpu
-    gained = [ended[pk] - began[pk] for pk in chosen]
-    of = {weight: [n for n, own in zip(gained, weights, strict=True) if own == weight] for weight in WEIGHTS}
-    means = {weight: sum(some) / len(some) for weight, some in of.items()}
+    done = trials(ended) - trials(began)
+    gained = {
+        weight: [
+            (ended[pk][0] - began[pk][0], ended[pk][1] - began[pk][1])
+            for pk, own in zip(chosen, weights, strict=True) if own == weight
+        ]
+        for weight in WEIGHTS
+    }  # fmt: skip
     asked = json.loads(site.child("-m", "benchmarks.growth_checks", "crowd"))
     report.rows.append({
         "what": "campaigns", "campaigns": campaigns, "count": done, "wall_ms": round(1000 * wall / done, 2),
         "cpu_ms": round(1000 * cpu / done, 2), "load_average": round(os.getloadavg()[0], 1),
-        **{f"weight_{weight}": f"{min(some)} to {max(some)}, mean {means[weight]:.1f}" for weight, some in of.items()},
+        **{f"weight_{weight}": _spread(some) for weight, some in gained.items()},
         **{f"{name}_ms": round(value, 1) for name, value in asked.items()},
     })  # fmt: skip
-    light, heavy = WEIGHTS
-    # Nobody is starved: whoever has least still has half of what its weight earns.
-    fair = min(min(some) / (each * weight * 2 / sum(WEIGHTS)) for weight, some in of.items())
-    report.targets["campaigns_least_share"] = _full(report, at_least(round(fair, 2), 0.5))
-    share = at_least(round(means[heavy] / means[light] / (heavy / light), 2), 0.8)
-    report.targets["campaigns_by_weight"] = _full(report, share)
+    _fair(report, gained)
     report.targets["tick_ms_per_campaign"] = _full(report, at_most(round(asked["tick"] / campaigns, 2), TICK_MS))
     report.targets["workers_page_ms"] = _full(report, at_most(round(asked["workers"], 1), PAGE_MS))
+
+
+def _spread(gained: Sequence[tuple[int, float]]) -> str:
+    counts, seconds = zip(*gained, strict=True)
+    return (
+        f"{min(counts)} to {max(counts)} trials, mean {mean(counts):.1f}; "
+        f"{min(seconds):.2f} to {max(seconds):.2f} s, mean {mean(seconds):.2f}"
+    )
+
+
+def _fair(report: Report, gained: Mapping[int, Sequence[tuple[int, float]]]) -> None:
+    """What is shared is seconds of evaluators: who has least of what its weight earns, and whether weights count."""
+    earned = [seconds / weight for weight, some in gained.items() for _, seconds in some]
+    report.targets["campaigns_least_share"] = _full(report, at_least(round(min(earned) / mean(earned), 2), 0.5))
+    light, heavy = (mean(seconds for _, seconds in gained[weight]) / weight for weight in WEIGHTS)
+    report.targets["campaigns_by_weight"] = _full(report, at_least(round(heavy / light, 2), 0.8))
 
 
 def _full(report: Report, target: Target) -> Target:

@@ -152,7 +152,8 @@ class Database(Server):
         if tls is None:
             self.options["io_method"] = "sync"  # of PostgreSQL 18, which the embedded one is
         else:
-            self.options |= {"ssl": "on", "ssl_cert_file": "server.pem", "ssl_key_file": "server.key"}
+            files = {"ssl_cert_file": "server.pem", "ssl_key_file": "server.key"}
+            self.options |= {"ssl": "on", "log_connections": "on", **files}
 
     @property
     def url(self) -> str:

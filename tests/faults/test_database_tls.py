@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import growth
+from benchmarks.report import Report
 from benchmarks.toy_site import ToySite
 from tests import certificates
 from tests.conftest import ROOT
@@ -28,18 +30,19 @@ def migrations(url: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_connection_of_a_search_is_encrypted(toy_site: ToySite) -> None:
-    with toy_site.workers(toy_site.redis, 2) as pids, toy_site.connection() as connection:
-        [campaign] = toy_site.launch(toy_site.redis, trials=30, slots=4)
-        found = toy_site.cost(campaign, 5, 30, pids)
-        secure = connection.execute(
-            "SELECT ssl, count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) "
-            "WHERE backend_type = 'client backend' GROUP BY ssl"
-        ).fetchall()
-        toy_site.ended([campaign])
-        with pytest.raises(RuntimeError, match="the campaign is finished after 30 trials: all 30 trials are done"):
-            toy_site.reached(connection, campaign, 31)
-    assert [ssl for ssl, _ in secure] == [True] and secure[0][1] >= 3
-    assert 20 <= found.trials <= 25 and found.wall_ms > 0 and found.cpu_ms > 0
+    report = Report("growth", True)
+    growth.many(report, toy_site, (10, 40))
+    first, last, whole = report.rows
+    assert [first["size"], last["size"], whole["violations"], whole["verified"]] == [10, 40, [], True]
+    assert last["count"] >= 15 and last["cpu_ms"] > 0 and last["workers_mb"] > 0
+    with toy_site.connection() as connection:
+        [campaign] = connection.execute("SELECT max(id) FROM trials_campaign").fetchone() or (0,)
+        assert toy_site.where(connection, campaign)[:2] == (40, "finished")
+        with pytest.raises(RuntimeError, match="the campaign is finished after 40 trials: all 40 trials are done"):
+            toy_site.reached(connection, campaign, 41)
+    log = (toy_site.database.folder / "server.log").read_text()
+    made = [line for line in log.splitlines() if "connection authorized" in line]
+    assert len(made) >= 8 and all("SSL enabled" in line for line in made)
 
 
 def test_another_authority_or_no_encryption_is_refused_in_one_line(toy_site: ToySite, tmp_path: Path) -> None:
