@@ -293,8 +293,9 @@ def _held_back(campaign: Campaign, number: int) -> bool:
     """A trial waits until the noise is known, and in a reproducible campaign for its turn."""
     if number > 0 and campaign.keep_rule == KeepRule.VERIFIED and campaign.noise_sd is None:
         return True
-    undecided = Confirmation.objects.open(campaign.pk)
-    return campaign.reproducible and (number != campaign.recorded_number + 1 or undecided.exists())
+    if not campaign.reproducible:
+        return False
+    return number != campaign.recorded_number + 1 or Confirmation.objects.open(campaign.pk).exists()
 
 
 def judge(campaign: Campaign, record: Mapping[str, Any]) -> Verdict:
