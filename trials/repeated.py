@@ -8,6 +8,7 @@ from trials.lineage import alike_trials
 from trials.lineage.likeness import NEARLY_SAME
 from trials.models import Campaign, Trial
 from trials.standing import fate
+from trials.statements import read
 
 SHOWN = 5
 
@@ -34,8 +35,9 @@ def similar(campaign: Campaign, role: str, hypothesis: str, *, up_to: int | None
     near = alike_trials(campaign, role, [hypothesis], up_to=up_to, count=SHOWN, at_least=NEARLY_SAME)
     if not near:
         return []
-    rows = Trial.objects.of(campaign.pk).filter(number__in=[one.number for one in near])
-    found = {trial.number: trial for trial in rows.prefetch_related("confirmations")}
+    numbers = [one.number for one in near]
+    rows = read(Trial, "WHERE campaign_id = %s AND number = ANY(%s)", [campaign.pk, numbers])
+    found = {trial.number: trial for trial in rows}
     return [_earlier(found[one.number], one.likeness) for one in near if one.number > 0]
 
 
