@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 
 from django.db.models import F, Window
 from django.db.models.functions import RowNumber
@@ -21,10 +22,12 @@ from trials.tallies import ALL_ROLES, STRETCH_SECONDS, WHOLE
 from trials.tally_models import Tally, TallyScale
 from trials.vocab import UNCOUNTED_LABELS, EvaluationState, Label, Purpose
 
-MAX_POINTS = 600
+MAX_POINTS = 500
 NEWEST_POINTS = 100
+NEIGHBOURS = 4
+"""Trials of a sample stand so many together: one look at the index finds them all."""
 MAX_STEPS = 1000
-NEWEST_STEPS, OLDER_STEPS = 60, 100
+NEWEST_STEPS, OLDER_STEPS = 40, 60
 HOVER_POINTS = 400
 HOVER_LENGTH = 96
 SPARK_STEPS = 48
@@ -40,13 +43,21 @@ SELECT step.number, step.score, trial.role, step.at FROM trials_frontierstep AS 
   JOIN trials_trial AS trial ON trial.id = step.trial_id
  WHERE step.campaign_id = %s ORDER BY step.id DESC LIMIT %s
 """
-# The steps of one search are few however long it is: a best score is beaten ever more seldom.
+# The steps of one search are few however long it is: a best score is beaten ever more seldom. The index alone says
+# which there are.
 _OUTLINE = """
-SELECT step.number, step.score, coalesce(trial.role, ''), step.at FROM (
-    SELECT id, trial_id, number, score, at, row_number() OVER (ORDER BY id DESC) AS place, count(*) OVER () AS many
-      FROM trials_frontierstep WHERE campaign_id = %(campaign)s
-) AS step LEFT JOIN trials_trial AS trial ON trial.id = step.trial_id AND place <= %(newest)s
- WHERE place <= %(newest)s OR place = many OR place %% (1 + many / %(older)s) = 0 ORDER BY step.id
+WITH every AS (
+    SELECT array_agg(id ORDER BY id) AS ids, count(*)::int AS many FROM trials_frontierstep
+     WHERE campaign_id = %(campaign)s
+), wanted AS (
+    SELECT ids, generate_series(1, many - %(newest)s, 1 + greatest(0, many - %(newest)s - 1) / %(older)s) AS place FROM every
+    UNION ALL SELECT ids, generate_series(greatest(1, many - %(newest)s + 1), many) FROM every
+)
+SELECT step.number, step.score,
+       CASE WHEN step.id > (SELECT coalesce(ids[many - %(newest)s], 0) FROM every)
+            THEN (SELECT role FROM trials_trial WHERE id = step.trial_id) ELSE '' END,
+       extract(epoch FROM step.at - %(launched)s)::float8 / 3600
+  FROM trials_frontierstep AS step WHERE step.id = ANY(ARRAY(SELECT ids[place] FROM wanted)) ORDER BY step.id
 """
 _THROUGHPUT = """
 SELECT bin, sum(trials)::bigint, sum(queue_ms)::bigint, sum(run_ms)::bigint, sum(eval_ms)::bigint, sum(log_ms)::bigint
@@ -120,10 +131,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Points:
-    """Trials with a score: all of them (``stride`` 1), or every ``stride``-th and the newest ones."""
+    """Trials with a score: all of them, or a sample of one in ``every`` and the newest ones."""
 
     rows: Sequence[Point]
-    stride: int
+    every: int
 
 
 def labels(campaign: Campaign) -> list[LabelCount]:
@@ -173,8 +184,8 @@ def outline(campaign: Campaign) -> list[Step]:
 
     Only the newest have a role.
     """
-    steps = statements.rows(_OUTLINE, {"campaign": campaign.pk, "newest": NEWEST_STEPS, "older": OLDER_STEPS})
-    return [Step(number, score, role, _hours(campaign, at)) for number, score, role, at in steps]
+    wanted = {"newest": NEWEST_STEPS, "older": OLDER_STEPS, "launched": campaign.created_at}
+    return [Step(*row) for row in statements.rows(_OUTLINE, wanted | {"campaign": campaign.pk})]
 
 
 def _hours(campaign: Campaign, at: datetime) -> float:
@@ -203,11 +214,20 @@ def _bin(hour: float, width: float, sums: Sequence[int]) -> Bin:
 def points(campaign: Campaign) -> Points:
     """Scored trials for a scatter plot: at most MAX_POINTS numbers are looked up, whatever the campaign's length."""
     count = campaign.last_number + 1
-    stride = 1 if count <= MAX_POINTS else -(-count // (MAX_POINTS - NEWEST_POINTS))
-    wanted = {*range(0, max(count, MAX_POINTS), stride), *range(max(0, count - NEWEST_POINTS), count)}
+    every = _every(count)
+    groups = range(0, max(count, MAX_POINTS), NEIGHBOURS * every)
+    wanted = {*chain.from_iterable(range(first, first + NEIGHBOURS) for first in groups)}
+    wanted |= {*range(max(0, count - NEWEST_POINTS), count)}
     told = HOVER_LENGTH if min(count, MAX_POINTS) <= HOVER_POINTS else 0
     found = statements.rows(_POINTS, [told, campaign.pk, sorted(wanted)])
-    return Points([Point(*row) for row in found], stride)
+    return Points([Point(*row) for row in found], every)
+
+
+def _every(count: int) -> int:
+    """One of how many trials is drawn: a power of two, so that a live plot keeps its points until they are too many."""
+    if count <= MAX_POINTS:
+        return 1
+    return 1 << (-(-count // (MAX_POINTS - NEWEST_POINTS)) - 1).bit_length()
 
 
 def sparks(campaigns: Sequence[Campaign]) -> dict[int, list[Step]]:

@@ -38,7 +38,7 @@ TEXT_LINE = 48
 AXES = ("xaxis", "yaxis", "yaxis2", "yaxis3")
 QUANTILE = 0.85
 FEW = 12
-STAIRS, LINES = 300, 60
+STAIRS, LINES = 300, 40
 """Steps of the best score that are drawn, and that stand in the table beside the plot, newest first."""
 SLOTS = 6
 
@@ -53,6 +53,8 @@ def inert(text: str, length: int = 96) -> str:
 
 def hover_text(text: str) -> str:
     """``inert`` text on lines of about TEXT_LINE characters."""
+    if not text:
+        return ""
     lines, line = [], ""
     for word in short(text).split(" "):
         if not line:
@@ -94,12 +96,13 @@ def figure_of(traces: Sequence[Any], **layout: Any) -> Figure:
 
 def frontier(points: Points, steps: Sequence[Step], last_number: int, direction: str) -> Figure:
     """Every scored trial by label and the staircase of the best score so far. x: trial number, y: score."""
+    names = {role: inert(role) for role in {point.role for point in points.rows}}
     traces: list[Figure] = [
         {
             "type": "scatter",
             "x": [row.number for row in rows],
             "y": [row.score for row in rows],
-            "customdata": [[row.number, inert(row.role), hover_text(row.hypothesis)] for row in rows],
+            "customdata": [[row.number, names[row.role], hover_text(row.hypothesis)] for row in rows],
             "mode": "markers",
             "cliponaxis": False,
             "name": words(label),

@@ -146,7 +146,7 @@ def _sealed_gain(sealed: dict[str, Any]) -> str:
 
 def _frontier(found: Campaign) -> dict[str, Any]:
     points, steps = analytics.points(found), analytics.outline(found)
-    sample = f"every {points.stride}th trial and the newest {analytics.NEWEST_POINTS}" if points.stride > 1 else ""
+    sample = f"one trial in {points.every:,} and the newest {analytics.NEWEST_POINTS}" if points.every > 1 else ""
     figure = charts.frontier(points, steps, max(found.last_number, 0), found.direction)
     return {"figure": figure, "table": charts.frontier_table(steps), "note": sample}
 

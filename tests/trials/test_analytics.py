@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -92,7 +93,7 @@ def test_long_campaigns_have_wider_bins(campaign: Campaign) -> None:
 
 def test_points_hold_every_scored_trial_of_a_short_campaign(campaign: Campaign) -> None:
     points = analytics.points(campaign)
-    assert points.stride == 1
+    assert points.every == 1
     assert [row.number for row in points.rows] == [0, 1, 2, 3, 4, 5]
     assert points.rows[1].hypothesis == "Idea 1 should help."
 
@@ -101,10 +102,23 @@ def test_points_of_a_long_campaign_are_a_sample_of_fixed_size(
     campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(analytics, "MAX_POINTS", 5)
-    monkeypatch.setattr(analytics, "NEWEST_POINTS", 2)
+    monkeypatch.setattr(analytics, "NEWEST_POINTS", 1)
+    monkeypatch.setattr(analytics, "NEIGHBOURS", 2)
     points = analytics.points(campaign)
-    assert points.stride == 3  # numbers 0, 3, 6 and the newest two, 7 and 8; only the first two have a score
-    assert [row.number for row in points.rows] == [0, 3]
+    assert points.every == 4  # of 9 trials 0 and 1, and the newest, 8, which has no score
+    assert [row.number for row in points.rows] == [0, 1]
+
+
+def test_an_outline_has_the_newest_steps_and_some_of_the_older_ones(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = analytics.frontier(campaign)
+    assert analytics.outline(campaign) == every and len(every) == 4
+    monkeypatch.setattr(analytics, "NEWEST_STEPS", 1)
+    monkeypatch.setattr(analytics, "OLDER_STEPS", 2)
+    first, _, third, newest = every
+    assert analytics.outline(campaign) == [replace(first, role=""), replace(third, role=""), newest]
+    assert analytics.outline(make_campaign(name="Empty")) == []
 
 
 def test_sparks_of_many_campaigns_take_one_query(

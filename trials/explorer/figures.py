@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from django.db.models import Q
 from django.db.models.functions import Left
+from numpy.typing import NDArray
 
 from trials import analytics, statements
 from trials.models import Campaign, Trial
@@ -20,6 +20,7 @@ from trials.tallies import ALL_ROLES, STRETCH_SECONDS
 from trials.tally_models import FrontPoint, Miss, MissTally, ParentTally, ReasonTally, Tally, TallyScale
 from trials.vocab import FAILED_LABELS, Direction, Label
 
+Numbers = NDArray[np.int64]
 ALL_POINTS = 600
 """A search of at most so many trials shows every one of them."""
 STEPS, NEWEST, PROVISIONAL = 40, 30, 30
@@ -30,12 +31,15 @@ HYPOTHESIS = 80
 REASONS, NEAREST = 40, 12
 FRONT = 400
 HIGHEST = 2**31 - 1
+REMEMBERED = 1024
+"""Stretches whose cells a process remembers: those of both axes in four long searches."""
 # Prepared: what every plot of the frontier asks.
 _RANKED = f"""
-SELECT number, score, standing, role, left(hypothesis, %s), finished_at FROM trials_trial
- WHERE campaign_id = %s AND number = ANY(%s) AND score IS NOT NULL AND {SCORED} ORDER BY number
+SELECT number, score, standing, role, left(hypothesis, %s), extract(epoch FROM finished_at - %s)::float8 / 3600
+  FROM trials_trial WHERE campaign_id = %s AND number = ANY(%s) AND score IS NOT NULL AND {SCORED} ORDER BY number
 """  # noqa: S608 - words of this program
 _COLUMNS = "SELECT bin, counts FROM trials_scorecolumn WHERE campaign_id = %s AND axis = %s"
+_NUMBERS_ALONE = str.maketrans(dict.fromkeys('{}":,', " "))
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,8 @@ def plane(campaign: Campaign, axis: str) -> Plane:
     every = campaign.last_number < ALL_POINTS
     wanted = range(ALL_POINTS + 1) if every else sorted(_telling(campaign, steps))
     points = [
-        Point(number, score, standing, role, idea, (at - campaign.created_at).total_seconds() / 3600)
-        for number, score, standing, role, idea, at in statements.rows(_RANKED, [HYPOTHESIS, campaign.pk, [*wanted]])
+        Point(*row)
+        for row in statements.rows(_RANKED, [HYPOTHESIS, campaign.created_at, campaign.pk, [*wanted]])
     ]
     return Plane(points, steps, None if every else density(campaign, axis), every)
 
@@ -100,35 +104,46 @@ def density(campaign: Campaign, axis: str) -> Density | None:
     scale = TallyScale.objects.filter(campaign=campaign).first()
     if scale is None or scale.origin is None or scale.unit is None:
         return None
-    columns = [(at, json.loads(counts)) for at, counts in statements.rows(_COLUMNS, [campaign.pk, axis])]
-    at = np.repeat([at for at, _ in columns], [len(counts) for _, counts in columns])
-    level = np.fromiter(map(int, chain.from_iterable(counts for _, counts in columns)), np.int64)
-    count = np.fromiter(chain.from_iterable(counts.values() for _, counts in columns), np.int64)
-    levels, which = np.unique(level, return_inverse=True)
-    totals = np.bincount(which, weights=count).astype(np.int64)
-    low, high = _levels(dict(zip(levels.tolist(), totals.tolist(), strict=True)), Direction(campaign.direction))
+    at, level, count = _cells(statements.rows(_COLUMNS, [campaign.pk, axis]))
+    low, high = _levels(level, count, Direction(campaign.direction))
     each = -(-(high - low + 1) // ROWS)
     inside = (low <= level) & (level <= high)
-    grid = np.zeros((-(-(high - low + 1) // each), int(at.max()) + 1), np.int64)
-    np.add.at(grid, ((level[inside] - low) // each, at[inside]), count[inside])
+    height, wide = -(-(high - low + 1) // each), int(at.max()) + 1
+    where = (level[inside] - low) // each * wide + at[inside]
+    grid = np.bincount(where, weights=count[inside], minlength=height * wide).astype(np.int64).reshape(height, wide)
     width = 2.0**scale.trial_power if axis == "trial" else STRETCH_SECONDS * 2**scale.time_power / 3600
-    height = each * scale.unit
+    tall = each * scale.unit
     begins = -0.5 if axis == "trial" else 0.0  # the middle of the first trial's cell is its number
     return Density(
-        x0=begins + width / 2, dx=width, y0=scale.origin + low * scale.unit + height / 2, dy=height,
+        x0=begins + width / 2, dx=width, y0=scale.origin + low * scale.unit + tall / 2, dy=tall,
         counts=grid.tolist(), outside=int(count[~inside].sum()), trials=int(count.sum()),
     )  # fmt: skip
 
 
-def _levels(totals: Mapping[int, int], direction: Direction) -> tuple[int, int]:
+def _cells(columns: Sequence[tuple[int, str]]) -> tuple[Numbers, Numbers, Numbers]:
+    """Stretch, level and count of each cell, from stretches and their counts as the database writes them."""
+    pairs = [_pairs(counts) for _, counts in columns]
+    at = np.repeat([at for at, _ in columns], [len(found) for found in pairs])
+    every = np.concatenate(pairs)
+    return at, every[:, 0], every[:, 1]
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _pairs(counts: str) -> Numbers:
+    """(cells, 2): level and count. Read as mere numbers, which is far cheaper than as JSON, and remembered: of a live
+    search only the newest stretch changes."""
+    return np.fromstring(counts.translate(_NUMBERS_ALONE), np.int64, sep=" ").reshape(-1, 2)
+
+
+def _levels(level: Numbers, count: Numbers, direction: Direction) -> tuple[int, int]:
     """From the best level to that within which QUANTILE of the scores lie, the first score's (0) among them."""
-    better_first = sorted(totals, reverse=direction is Direction.HIGHER)
-    wanted, seen = QUANTILE * sum(totals.values()), 0
-    for level in better_first:
-        seen += totals[level]
-        if seen >= wanted:
-            return min(better_first[0], level, 0), max(better_first[0], level, 0)
-    raise ValueError("no scores were counted")
+    sign = 1 if direction is Direction.LOWER else -1
+    worse = sign * level
+    best = int(worse.min())
+    seen = np.cumsum(np.bincount(worse - best, weights=count))
+    last = best + int(np.searchsorted(seen, QUANTILE * seen[-1]))
+    ends = (sign * best, sign * last, 0)
+    return min(ends), max(ends)
 
 
 @dataclass(frozen=True)
