@@ -6,9 +6,9 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from django.contrib.postgres.search import SearchQuery
+from django.contrib.postgres.search import SearchQuery, SearchQueryCombinable, SearchQueryField
 from django.db import connections, models
-from django.db.models import Q, Sum
+from django.db.models import Func, Q, Sum, Value
 
 from trials.people_models import Restriction
 from trials.statements import locked
@@ -24,6 +24,15 @@ from trials.vocab import (
     Label,
     TrialState,
 )
+
+
+
+class _Lexeme(SearchQueryCombinable, Func):
+    """One word of the index as it is written there, quoted; no parser looks into it."""
+
+    template = "%(expressions)s::tsquery"
+    output_field = SearchQueryField()
+
 
 WORKER_ALIVE = timedelta(seconds=20)
 """A worker speaks every five seconds; after this silence it counts as gone."""
@@ -144,9 +153,13 @@ class TrialQuerySet(models.QuerySet[Any]):
             cursor.execute(_COUNT_CHILDREN, [parents, most])
             return dict(cursor.fetchall())
 
-    def matching(self, text: str) -> Self:
-        """Trials whose hypothesis and note have the words of ``text``, as for a search engine: ``"as is" or -not``."""
-        return self.filter(words__words=SearchQuery(text, config="english", search_type="websearch"))
+    def matching(self, campaign_id: int, text: str) -> Self:
+        """Trials whose hypothesis and note have the words of ``text``, as for a search engine: ``"as is" or -not``.
+
+        The index of words holds those of all campaigns; their own word leads to those of this one alone.
+        """
+        wanted = SearchQuery(text, config="english", search_type="websearch")
+        return self.filter(words__words=wanted & _Lexeme(Value(f"'campaign {campaign_id}'")))
 
     def for_rows(self) -> Self:
         """What the trial table shows, without the wide text columns."""

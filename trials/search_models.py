@@ -10,7 +10,10 @@ from django.db import models
 
 
 class TrialWords(models.Model):
-    """Lexemes of a hypothesis and of the note that people have written. A search index, not the record."""
+    """Lexemes of a hypothesis and of the note that people have written. A search index, not the record.
+
+    A trigger adds one that names the campaign (``campaign 7``), so that the index leads to its trials alone.
+    """
 
     trial = models.OneToOneField("trials.Trial", models.PROTECT, primary_key=True, related_name="words")
     words = SearchVectorField()

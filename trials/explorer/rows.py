@@ -28,7 +28,7 @@ def asked(campaign: Campaign, ask: Ask) -> TrialQuerySet:
         if value := getattr(ask, name):
             rows = rows.filter(**{name: value})
     if ask.text:
-        rows = rows.matching(ask.text)
+        rows = rows.matching(campaign.pk, ask.text)
     if ask.low is not None:
         rows = rows.filter(score__gte=ask.low)
     if ask.high is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.http import QueryDict
 from django.test import AsyncClient, Client
 
@@ -103,6 +104,21 @@ def test_notes_are_found_by_their_words_as_they_are_now(viewer: Client) -> None:
     assert found("gradients") == [] and found("settled") == found("warm") == [1]
     people.write_note(trial, "", after=2, author=author)
     assert found("settled") == [] and found("warm -settled") == [1]
+
+
+def test_words_of_another_search_are_not_looked_through(viewer: Client) -> None:
+    """The index leads to this campaign's trials alone, and no text leads to those of another."""
+    one, other = make_campaign(), make_campaign(name="Other")
+    mine = run_trial(one, 2.4, parent=None, hypothesis="Warm up longer.")
+    theirs = run_trial(other, 2.4, parent=None, hypothesis=f"Warm up longer, campaign {one.pk}.")
+    people.write_note(theirs, f"'campaign {one.pk}' and quieter gradients", after=0, author=User.objects.create_user("author"))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT trial_id FROM trials_trialwords WHERE words @@ %s::tsquery", [f"'campaign {one.pk}'"])
+        assert cursor.fetchall() == [(mine.pk,)]
+    for campaign, number in ((one, mine.number), (other, theirs.number)):
+        for words in ("longer", "-gradients or longer", f"campaign {campaign.pk} or warm"):
+            assert [row.number for row in rows.page(campaign, Ask(text=words), 9)[0]] == [number], words
+    assert rows.page(one, Ask(text="gradients"), 9)[0] == []
 
 
 def test_where_higher_is_better_the_best_is_the_highest(db: None) -> None:
