@@ -156,12 +156,12 @@ class StudyConsumer(PokeConsumer):
 
 
 class WorkersConsumer(PokeConsumer):
-    """The page of workers and queues: all campaigns that are live and visible, and the age of what it shows."""
+    """The page of workers and queues: all campaigns that are at work and visible, and the age of what it shows."""
 
     every: ClassVar[float | None] = 5.0
 
     def groups_of(self, user: Any) -> set[str]:
-        return {live.group_name(slug) for slug in visible_campaigns(user).live().values_list("slug", flat=True)}
+        return {live.group_name(slug) for slug in visible_campaigns(user).at_work().values_list("slug", flat=True)}
 
     def head_of(self, user: Any) -> dict[str, Any]:
         return {"seq": page.seq_of(user)}

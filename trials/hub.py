@@ -1,8 +1,8 @@
 """One campaign's messages, once per process: a hub listens to the campaign's group and hands texts to all tabs.
 
 A message is encoded when it arrives, whatever the number of tabs. The first ones of a quiet time go out at once; when
-there are more of them than one by one is cheap, they go together as frames, at most four a second. Nothing here waits
-for a tab: each has a bounded queue and a writer of its own.
+there are more of them than one by one is cheap, they go together, four times a second at most, as a frame or, where
+that would be too long, as some. Nothing here waits for a tab: each has a bounded queue and a writer of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from channels.layers import get_channel_layer
 from django.core.exceptions import PermissionDenied
 
 from trials.access import viewers
-from trials.catch_up import Asked, answers, encoded, frame
+from trials.catch_up import Asked, answers, encoded, frames
 from trials.live import RECHECK, group_name
 
 logger = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class Hub:
             self.take((await layer.receive(self._channel))["message"])
 
     async def _push(self) -> None:
-        """What waits, in order: one by one, or in busy times as one frame, a while after the one before."""
+        """What waits, in order: one by one, or in busy times as a frame, a while after the one before."""
         while True:
             await self._wake.wait()
             busy = self.busy()
@@ -140,12 +140,13 @@ class Hub:
             if self._recheck:
                 self._recheck = False
                 await self._look_again()
-            if busy and len(texts) > 1:
-                texts = [frame(texts)]
+            if busy:
+                texts = frames(texts)
             self._sent_at = time.monotonic()
             for text in texts:
                 for tab in self.tabs:
                     tab.give(text)
+                await asyncio.sleep(0)  # tabs that read take it before the next
 
     async def _look_again(self) -> None:
         """Tabs whose account may not see the campaign any more end before anything else is told."""

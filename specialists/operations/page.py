@@ -100,8 +100,8 @@ def context(user: Viewer) -> dict[str, Any]:
 
 
 def seq_of(user: Viewer) -> int:
-    """Grows whenever a live campaign that ``user`` sees has an event. Raises PermissionDenied."""
-    return int(visible_campaigns(user).live().aggregate(sum=Sum("last_seq"))["sum"] or 0)
+    """Changes whenever a campaign at work that ``user`` sees has an event. Raises PermissionDenied."""
+    return int(visible_campaigns(user).at_work().aggregate(sum=Sum("last_seq"))["sum"] or 0)
 
 
 def _people(user: Viewer) -> list[tuple[User, quotas.Used, quotas.Limits]]:
@@ -119,7 +119,7 @@ def _holders(workers: list[Worker], seen: Any) -> Iterator[Holder]:
         order.worker: order
         for order in running.select_related("campaign", "trial").defer("trial__proposal", "trial__excerpt")[:MOST_ROWS]
     }
-    visible = set(seen.live().values_list("pk", flat=True))
+    visible = set(seen.at_work().values_list("pk", flat=True))
 
     def holder(name: str, device: str, worker: Worker | None) -> Holder:
         order = orders.get(name)

@@ -1,4 +1,4 @@
-"""What hangs and why: one function that says of every live campaign what it waits for. Reads a bounded amount.
+"""What hangs and why: one function that says of every campaign at work what it waits for. Reads a bounded amount.
 
 A wait *hangs* when time alone does not end it: somebody has to start a worker, answer, pay, or repair something.
 """
@@ -24,7 +24,7 @@ from specialists.vocab import REPEATABLE, SessionState
 from trials.models import Approval, Campaign, Confirmation, Evaluation, Event
 from trials.querysets import CampaignQuerySet
 from trials.services import maintenance, shares
-from trials.vocab import CampaignState, EvaluationState, KeepRule
+from trials.vocab import LIVE_CAMPAIGN_STATES, CampaignState, EvaluationState, KeepRule
 from trials.worker_models import Worker
 
 MOST_CAMPAIGNS = 200
@@ -182,13 +182,14 @@ def _asked(among: list[int]) -> dict[int, list[Group]]:
 
 
 def hanging(among: CampaignQuerySet | None = None, now: datetime | None = None) -> list[Wait]:
-    """What every live campaign of ``among`` (all of this site) waits for; what hangs comes first, then the oldest."""
+    """What every campaign of ``among`` (all of this site) that is live, or is measured again after its end, waits for;
+    what hangs comes first, then the oldest."""
     now = now or timezone.now()
-    live = list((Campaign.objects.all() if among is None else among).live().order_by("-pk")[:MOST_CAMPAIGNS])
-    facts = Facts.read(live, now)
-    found: list[Wait] = list(_site(facts)) if live else []
+    working = list((Campaign.objects.all() if among is None else among).at_work().order_by("-pk")[:MOST_CAMPAIGNS])
+    facts = Facts.read(working, now)
+    found: list[Wait] = list(_site(facts)) if working else []
     asked = 0
-    for campaign in live:
+    for campaign in working:
         own = list(_of(campaign, facts))
         if not own and not _at_work(campaign, facts) and asked < MOST_ASKED:
             asked += 1
@@ -212,7 +213,8 @@ def _site(facts: Facts) -> Iterator[Wait]:
 
 def _at_work(campaign: Campaign, facts: Facts) -> bool:
     """Somebody holds a lease for it, or it asks for nothing."""
-    return bool(facts.orders[campaign.pk] or facts.sessions[campaign.pk]) or campaign.state == CampaignState.PAUSED
+    asks = campaign.state in LIVE_CAMPAIGN_STATES and campaign.state != CampaignState.PAUSED
+    return not asks or bool(facts.orders[campaign.pk] or facts.sessions[campaign.pk])
 
 
 def _of(campaign: Campaign, facts: Facts) -> Iterator[Wait]:
@@ -228,6 +230,8 @@ def _of(campaign: Campaign, facts: Facts) -> Iterator[Wait]:
         yield from _order(campaign, order, facts)
     for session in facts.sessions[campaign.pk]:
         yield from _session(campaign, session, facts)
+    if campaign.state not in LIVE_CAMPAIGN_STATES:
+        return
     for role, why in facts.closed[campaign.pk]:
         whose = f"role {role}" if role else "the campaign"
         yield wait("budget", f"{whose} has no budget for language models left: {why}", "", hangs=not role)

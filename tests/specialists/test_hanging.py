@@ -26,7 +26,7 @@ from tests.conftest import ROOT
 from tests.factories import make_campaign, record, run_trial, start, submit
 from trials.access import visible_campaigns
 from trials.models import Campaign, Evaluation
-from trials.services import answers, approvals, campaigns, leases, people, shares, workers
+from trials.services import answers, approvals, campaigns, leases, people, remeasures, shares, workers
 from trials.vocab import Answer, CampaignState
 
 pytestmark = pytest.mark.django_db
@@ -279,6 +279,23 @@ def test_the_page_shows_who_runs_what_and_hides_what_is_not_for_everybody() -> N
     fragment = client.get("/workers/", headers={"HX-Request": "true"}).content.decode()
     assert fragment.lstrip().startswith('<div id="workers"') and "<html" not in fragment
     assert client.get("/workers/head.json").json() == {"seq": Campaign.objects.get(pk=shown.pk).last_seq}
+
+
+def test_what_is_measured_again_after_the_end_of_a_search_is_shown_too() -> None:
+    campaign = make_campaign()
+    run_trial(campaign, 2.4, parent=None)
+    campaigns.change_state(campaign.pk, CampaignState.STOPPED, actor="ada", reason="")
+    first, _ = remeasures.order(campaign.pk, 0, 2, actor="ada", enqueue=lambda pk: None)
+    user = User.objects.create_user("anna")
+    assert kinds() == [("no_worker", True)]
+    worker()
+    assert leases.claim_evaluation(first.pk, "host:1") is not None
+    [holder] = page.context(user)["holders"]
+    assert (holder.state, holder.campaign, holder.order) == ("busy", campaign, first)
+    assert kinds() == [("queue", False)]
+    assert page.seq_of(user) == Campaign.objects.get().last_seq
+    remeasures.cancel(campaign.pk, 0, actor="ada")
+    assert waits.hanging() == [] and page.seq_of(user) == 0
 
 
 def test_the_manual_names_every_kind() -> None:

@@ -252,9 +252,11 @@ class Ear:
 
     def __init__(self, account: int = 0) -> None:
         self.account, self.heard, self.code = account, list[dict[str, Any]](), 0
+        self.longest = 0
 
     def give(self, text: str) -> None:
         message = json.loads(text)
+        self.longest = max(self.longest, len(text))
         self.heard += message["messages"] if message["type"] == "frame" else [message]
 
     def end(self, code: int) -> None:
@@ -304,6 +306,40 @@ def test_few_tabs_get_messages_one_by_one_and_many_in_frames() -> None:
     assert not found.busy()
     found.tabs = {Ear() for _ in range(hub.DELIVERIES // 4)}
     assert found.busy()
+
+
+def test_frames_are_bounded_and_hold_everything_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catch_up, "FRAME_BYTES", 100)
+    texts = [catch_up.encoded({"seq": number, "text": "x" * length}) for number, length in enumerate([1, 5, 60, 300, 0, 9])]
+    found = catch_up.frames(texts)
+    told = [json.loads(text) for text in found]
+    assert [each for message in told for each in message.get("messages", [message])] == [json.loads(t) for t in texts]
+    assert [len(message.get("messages", [message])) for message in told] == [2, 1, 1, 2]
+    assert [len(text) > 100 + len(catch_up.frame([])) for text in found] == [False, False, True, False]
+    assert catch_up.frames([]) == []
+
+
+def test_long_events_come_in_frames_of_bounded_size(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pushed to tabs, and as the answer to what a tab missed."""
+    monkeypatch.setattr(catch_up, "FRAME_BYTES", 2_000)
+    many, size = 2 * hub.ALONE, catch_up.FRAME_BYTES // 10
+    messages: list[dict[str, Any]] = [{"type": "event", "seq": n, "text": "x" * size} for n in range(many)]
+    ear = Ear()
+    asyncio.run(pushed(campaign.slug, [ear], messages, many))
+    assert ear.heard == messages and ear.longest <= catch_up.FRAME_BYTES + 100
+    with transaction.atomic():
+        locked = Campaign.objects.locked(campaign.pk)
+        for number in range(25):
+            append_event(locked, EventKind.SESSION_STARTED, "loop", {"session": number})
+    account, after, seqs = User.objects.create_user("viewer").pk, locked.last_seq - 25, list[int]()
+    more, pages = True, 0
+    while more:
+        [text] = catch_up.answers(campaign.slug, [(account, after)])
+        *events, head = json.loads(text or "")["messages"]
+        assert sum(len(catch_up.encoded(event)) for event in events) <= catch_up.FRAME_BYTES
+        seqs += [event["seq"] for event in events]
+        after, more, pages = seqs[-1], head["more"], pages + 1
+    assert seqs == list(range(locked.last_seq - 24, locked.last_seq + 1)) and pages > 1
 
 
 def test_all_tabs_of_a_process_hear_the_same_through_one_hub(campaign: Campaign) -> None:
