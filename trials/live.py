@@ -14,6 +14,7 @@ from channels.layers import get_channel_layer
 
 from trials.models import Campaign, Confirmation, Event, Trial
 from trials.standing import waiting_for, why
+from trials.telling import told
 
 logger = logging.getLogger(__name__)
 SEND_SECONDS = 2.0
@@ -78,6 +79,7 @@ def event_message(event: Event, trial: Trial | None) -> dict[str, Any]:
         "kind": event.kind,
         "at": event.at.isoformat(),
         "actor": event.actor,
+        "told": told(event, trial),
         "trial": None if trial is None else trial_row(trial),
     }
 

@@ -19,6 +19,7 @@ from trials.formatting import delta, duration
 from trials.live import campaign_head, trial_row
 from trials.models import Campaign, Event, Restriction, Trial
 from trials.services.blobs import RemovedBlob, get_blob
+from trials.telling import told
 from trials.vocab import LIVE_CAMPAIGN_STATES, OPEN_TRIAL_STATES, KeepRule
 
 CAMPAIGNS_PER_PAGE = 40
@@ -73,7 +74,7 @@ def campaign(request: HttpRequest, slug: str) -> HttpResponse:
         "head": campaign_head(found),
         "elapsed": _elapsed(found),
         "figures": _figures(found),
-        "latest": Event.objects.after(found.pk, found.last_seq - 1).first(),
+        "latest": _latest(found),
         "open": {row["number"]: row["state"] for row in context["rows"] if row["state"] in OPEN_TRIAL_STATES},
         "frontier_about": _frontier_about(found),
         "asked_where": asked_where(found.checkpoints),
@@ -82,6 +83,12 @@ def campaign(request: HttpRequest, slug: str) -> HttpResponse:
         "blank": live_rows.blank(found),
     }
     return render(request, "trials/campaign.html", context)
+
+
+def _latest(found: Campaign) -> str:
+    """What happened last, in words; empty before anything has."""
+    event = Event.objects.after(found.pk, found.last_seq - 1).first()
+    return "" if event is None else told(event, event.trial)
 
 
 def _frontier_about(found: Campaign) -> str:

@@ -42,15 +42,6 @@ function showHead(head) {
   if (asks) asks.hidden = !head.waiting;
 }
 
-function showLatest(event) {
-  const row = event.trial;
-  const parts = [format.words(event.kind)];
-  if (row) parts.push(`trial ${row.number}`, format.words(row.role));
-  if (row?.label) parts.push(`${format.words(row.label)}${row.reason ? `: ${row.reason}` : ""}`);
-  if (row && row.score !== null) parts.push(format.score(row.score));
-  document.querySelector("[data-latest]").textContent = parts.join(" \u00b7 ");
-}
-
 function showElapsed() {
   const element = document.querySelector("[data-elapsed]");
   if (!element) return; // a released run does not go on
@@ -99,7 +90,7 @@ function render() {
   const counts = openCounts(state);
   for (const element of document.querySelectorAll("[data-open]")) element.textContent = counts[element.dataset.open];
   document.querySelector("[data-no-rows]").hidden = table.body.rows.length > 0;
-  if (state.latest) showLatest(state.latest);
+  if (state.latest) document.querySelector("[data-latest]").textContent = state.latest.told;
 }
 
 function showStatus(status, text) {

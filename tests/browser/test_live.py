@@ -102,7 +102,7 @@ def test_a_trial_appears_runs_and_finishes_without_a_reload(
     expect(row.locator(".doing")).to_be_hidden()
     expect(page.locator('[data-head="best_score"]')).to_have_text("2.10000")
     expect(page.locator('[data-head="improvement"]')).to_have_text("\u221212.50 %")
-    expect(page.locator("[data-latest]")).to_contain_text("trial finished")
+    expect(page.locator("[data-latest]")).to_contain_text("is measured")
     page.wait_for_function(
         "() => document.querySelector('[data-chart=frontier] .plot').data?.[0].y.join() === '2.4,2.1,2.1'"
     )
