@@ -19,6 +19,7 @@ from django.urls import get_resolver  # noqa: E402
 
 from autoresearch_site.body_limit import BodyLimit  # noqa: E402
 from autoresearch_site.record import stop_unless_whole  # noqa: E402
+from autoresearch_site.static_files import StaticFiles  # noqa: E402
 from specialists.routing import websocket_urlpatterns as of_many  # noqa: E402
 from trials.routing import websocket_urlpatterns as of_campaigns  # noqa: E402
 
@@ -26,7 +27,7 @@ stop_unless_whole()
 
 application = ProtocolTypeRouter(
     {
-        "http": BodyLimit(http, settings.MAX_BODY_BYTES),
+        "http": StaticFiles(BodyLimit(http, settings.MAX_BODY_BYTES)),
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter([*of_campaigns, *of_many]))),
     }
 )

@@ -50,7 +50,8 @@ WITH every AS (
     SELECT array_agg(id ORDER BY id) AS ids, count(*)::int AS many FROM trials_frontierstep
      WHERE campaign_id = %(campaign)s
 ), wanted AS (
-    SELECT ids, generate_series(1, many - %(newest)s, 1 + greatest(0, many - %(newest)s - 1) / %(older)s) AS place FROM every
+    SELECT ids, generate_series(1, many - %(newest)s, 1 + greatest(0, many - %(newest)s - 1) / %(older)s) AS place
+      FROM every
     UNION ALL SELECT ids, generate_series(greatest(1, many - %(newest)s + 1), many) FROM every
 )
 SELECT step.number, step.score,

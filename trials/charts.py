@@ -41,6 +41,8 @@ FEW = 12
 STAIRS, LINES = 300, 40
 """Steps of the best score that are drawn, and that stand in the table beside the plot, newest first."""
 SLOTS = 6
+SHORT_HOURS = 2
+"""Until then times since launch are told in minutes."""
 
 
 def inert(text: str, length: int = 96) -> str:
@@ -145,6 +147,11 @@ def whole_ticks(largest: float) -> dict[str, Any]:
     return {"tickformat": ",d"} | ({"dtick": 1, "tick0": 0} if largest <= FEW else {})
 
 
+def clock(hours: float) -> tuple[str, float]:
+    """The unit in which a time since launch is told where a search is so long, and how many of it make an hour."""
+    return ("minutes", 60.0) if hours < SHORT_HOURS else ("hours", 1.0)
+
+
 def _slots(bars: int) -> dict[str, Any]:
     """A category axis with room for at least SLOTS bars, filled from the top: two bars are no thicker than ten."""
     return {"showgrid": False, "fixedrange": True, "range": [bars - max(bars, SLOTS) - 0.5, bars - 0.5]}
@@ -235,9 +242,12 @@ def roles(profiles: Sequence[RoleProfile]) -> Figure:
 
 def throughput(bins: Sequence[Bin]) -> Figure:
     """Finished trials per hour since launch, and below where the mean trial's seconds went."""
-    hours = [row.hour for row in bins]
-    wide = [row.width for row in bins]
-    shape: Figure = {"type": "bar", "x": hours, "width": wide, "offset": 0}
+    end = bins[-1].hour + bins[-1].width if bins else 1
+    unit, per = clock(end)
+    at = f"{unit} %{{x:.2f}}"
+    shape: Figure = {
+        "type": "bar", "x": [row.hour * per for row in bins], "width": [row.width * per for row in bins], "offset": 0
+    }  # fmt: skip
     edge = {"width": 1, "color": "var(--raised)"}
     rate = shape | {
         "y": [row.trials / row.width for row in bins],
@@ -245,7 +255,7 @@ def throughput(bins: Sequence[Bin]) -> Figure:
         "marker": {"color": "var(--ink-soft)", "line": edge},
         "yaxis": "y2",
         "showlegend": False,
-        "hovertemplate": "hour %{x:.2f}: %{y:.1f} trials per hour<extra></extra>",
+        "hovertemplate": at + ": %{y:.1f} trials per hour<extra></extra>",
     }
     split = [
         shape
@@ -253,17 +263,16 @@ def throughput(bins: Sequence[Bin]) -> Figure:
             "y": [row.mean_seconds(phase) for row in bins],
             "name": phase,
             "marker": {"color": PHASE_COLOURS[phase], "line": edge},
-            "hovertemplate": f"hour %{{x:.2f}}: {phase} %{{y:.1f}} s per trial<extra></extra>",
+            "hovertemplate": f"{at}: {phase} %{{y:.1f}} s per trial<extra></extra>",
         }
         for phase in SECONDS
     ]
     small = {"size": 11}
-    end = bins[-1].hour + bins[-1].width if bins else 1
     return figure_of(
         [rate, *split],
         barmode="stack",
-        xaxis={"title": {"text": "hours since launch", "font": small}, "range": [0, end], "anchor": "y"}
-        | whole_ticks(end),
+        xaxis={"title": {"text": f"{unit} since launch", "font": small}, "range": [0, end * per], "anchor": "y"}
+        | whole_ticks(end * per),
         yaxis={"domain": [0, 0.46], "title": {"text": "seconds per trial", "font": small}, "rangemode": "tozero"},
         yaxis2={"domain": [0.56, 1], "title": {"text": "trials per hour", "font": small}, "rangemode": "tozero"},
     )
@@ -293,10 +302,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> dict[str,
 
 
 def frontier_table(steps: Sequence[Step]) -> dict[str, Any]:
+    unit, per = clock(steps[-1].hours if steps else 0.0)
     rows = [
-        (step.number, words(step.role), score(step.score), f"{step.hours:.2f}") for step in reversed(steps[-LINES:])
+        (step.number, words(step.role), score(step.score), f"{step.hours * per:.2f}")
+        for step in reversed(steps[-LINES:])
     ]
-    return table(("trial", "role", "best score", "hours"), rows)
+    return table(("trial", "role", "best score", unit), rows)
 
 
 def labels_table(counts: Sequence[LabelCount]) -> dict[str, Any]:
@@ -319,11 +330,12 @@ def roles_table(profiles: Sequence[RoleProfile]) -> dict[str, Any]:
 
 
 def throughput_table(bins: Sequence[Bin]) -> dict[str, Any]:
+    unit, per = clock(bins[-1].hour + bins[-1].width if bins else 0.0)
     rows = [
-        (f"{row.hour:.2f}", row.trials, *(seconds(row.mean_seconds(phase)) for phase in SECONDS))
+        (f"{row.hour * per:.2f}", row.trials, *(seconds(row.mean_seconds(phase)) for phase in SECONDS))
         for row in reversed(bins)
     ]
-    return table(("hour", "trials", *(f"{phase} s" for phase in SECONDS)), rows)
+    return table((f"from, {unit}", "trials", *(f"{phase} s" for phase in SECONDS)), rows)
 
 
 def time_split(values: Mapping[str, float | None]) -> list[dict[str, Any]]:

@@ -25,15 +25,6 @@ from trials.vocab import (
     TrialState,
 )
 
-
-
-class _Lexeme(SearchQueryCombinable, Func):
-    """One word of the index as it is written there, quoted; no parser looks into it."""
-
-    template = "%(expressions)s::tsquery"
-    output_field = SearchQueryField()
-
-
 WORKER_ALIVE = timedelta(seconds=20)
 """A worker speaks every five seconds; after this silence it counts as gone."""
 
@@ -80,6 +71,13 @@ class Lockable:
         self.as_written = dict(vars(self))
         self.held_since = since
         return self
+
+
+class _Lexeme(SearchQueryCombinable, Func):  # type: ignore[misc]  # as Django's own SearchQuery
+    """One word of the index as it is written there, quoted; no parser looks into it."""
+
+    template = "%(expressions)s::tsquery"
+    output_field = SearchQueryField()
 
 
 class CampaignQuerySet(models.QuerySet[Any]):

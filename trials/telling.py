@@ -15,6 +15,7 @@ OF_CAMPAIGNS = {
     EventKind.CAMPAIGN_CALIBRATED: "the noise of the start is known",
     EventKind.TRACE_IMPORTED: "a released run was imported",
     EventKind.LOGS_REMOVED: "old logs were removed",
+    EventKind.APPROVAL_ANSWERED: "a person has answered",
     EventKind.RESTORE_ACCEPTED: "the record was accepted as it was restored",
 }
 OF_TRIALS = {
@@ -64,7 +65,7 @@ def _with_payload(kind: EventKind, payload: Mapping[str, Any], trial: Trial | No
         state = STATES[CampaignState(payload["to"])]
         return f"{state}: {reason}" if reason else state
     if kind is EventKind.CAMPAIGN_WEIGHT and "to" in payload:
-        return f"its share of the evaluators weighs {short(str(payload['to']), 20)}"
+        return f"the search now weighs {short(str(payload['to']), 20)} where campaigns share evaluators"
     if kind in (EventKind.SESSION_STARTED, EventKind.SESSION_ENDED) and "role" in payload:
         does = "begins" if kind is EventKind.SESSION_STARTED else "ends"
         return f"{words(short(str(payload['role']), 60))} {does} session {short(str(payload.get('session', '')), 20)}"
@@ -73,6 +74,4 @@ def _with_payload(kind: EventKind, payload: Mapping[str, Any], trial: Trial | No
         if asks == Subject.KEEP and trial is not None:
             return f"a person is asked whether trial {trial.number} may be kept"
         return "a person is asked whether the search may use more"
-    if kind is EventKind.APPROVAL_ANSWERED:
-        return "a person has answered"
     return words(kind)

@@ -35,6 +35,7 @@ def context(trial: Trial) -> dict[str, Any]:
     ]
     deciding: dict[str, Any] = next((row["record"] for row in measurements if row["purpose"] == "trial"), {})
     log, removed_at = get_log(trial.log_id)
+    notes = [(name, value) for name, value in _pairs(trial.proposal.get("notes")) if value not in (None, "", {}, [])]
     numbers = [trial.number] if trial.state in OPEN_TRIAL_STATES else []
     return {
         "campaign": campaign,
@@ -46,7 +47,8 @@ def context(trial: Trial) -> dict[str, Any]:
         "paid": tallies.paid(trial.proposal.get("usd")),
         "session": _number(trial.proposal.get("session")),
         "evidence": _evidence(trial.proposal.get("evidence")),
-        "notes": _pairs(trial.proposal.get("notes")),
+        "notes": [pair for pair in notes if not isinstance(pair[1], dict | list)],
+        "working": {name: value for name, value in notes if isinstance(value, dict | list)},
         "similar": _similar(trial.proposal.get("similar")),
         "again": again(trial),
         "confirmations": [_confirmation(row) for row in trial.confirmations.select_related("incumbent")[:ROUNDS]],

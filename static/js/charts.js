@@ -53,7 +53,7 @@ class Chart {
     this.dirty = false;
     this.last = performance.now();
     try {
-      const answer = await fetch(this.element.dataset.url, { cache: "no-cache" });
+      const answer = await fetch(this.element.dataset.url);
       if (answer.ok) await this.show(await answer.json());
     } catch {
       this.dirty = true; // offline: the next event or the reconnect asks again

@@ -161,9 +161,19 @@ def test_every_label_has_a_pattern() -> None:
     assert set(charts.PATTERNS) == set(Label)
 
 
+def test_short_searches_are_told_in_minutes_and_long_ones_in_hours() -> None:
+    short, long = ([Bin(0, width, 4, {}), Bin(width, width, 8, {})] for width in (0.5, 2))
+    for bins, unit, ends in ((short, "minutes", [0, 60]), (long, "hours", [0, 4])):
+        figure, numbers = charts.throughput(bins), charts.throughput_table(bins)
+        axis = figure["layout"]["xaxis"]
+        assert axis["title"]["text"] == f"{unit} since launch" and axis["range"] == ends
+        assert figure["data"][0]["x"] == [0, ends[1] / 2] and figure["data"][0]["y"][1] == 8 / bins[0].width
+        assert numbers["columns"][0] == f"from, {unit}" and float(numbers["rows"][0][0]) == ends[1] / 2
+
+
 def test_tables_hold_the_numbers_as_text() -> None:
     assert charts.frontier_table(STEPS)["rows"] == [
-        ["2", "loss", "2.20000", "0.50"],
+        ["2", "loss", "2.20000", "30.00"],
         ["0", "baseline", "2.40000", "0.00"],
     ]
     profile = RoleProfile("test_time_training", 4, 1, {"keep": 1, "crash": 3})

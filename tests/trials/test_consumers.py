@@ -310,7 +310,9 @@ def test_few_tabs_get_messages_one_by_one_and_many_in_frames() -> None:
 
 def test_frames_are_bounded_and_hold_everything_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catch_up, "FRAME_BYTES", 100)
-    texts = [catch_up.encoded({"seq": number, "text": "x" * length}) for number, length in enumerate([1, 5, 60, 300, 0, 9])]
+    texts = [
+        catch_up.encoded({"seq": number, "text": "x" * length}) for number, length in enumerate([1, 5, 60, 300, 0, 9])
+    ]
     found = catch_up.frames(texts)
     told = [json.loads(text) for text in found]
     assert [each for message in told for each in message.get("messages", [message])] == [json.loads(t) for t in texts]

@@ -46,7 +46,7 @@ def test_every_kind_has_words_with_and_without_what_it_says() -> None:
     assert {kind for kind, text in every.items() if text == kind.replace("_", " ")} == plain
     assert all(trial is not None and text for text in every.values())
     assert set(telling.STATES) == set(CampaignState)
-    assert line(EventKind.CAMPAIGN_WEIGHT, to=300) == "its share of the evaluators weighs 300"
+    assert line(EventKind.CAMPAIGN_WEIGHT, to=300) == "the search now weighs 300 where campaigns share evaluators"
     assert line(EventKind.SESSION_ENDED, session=7, role="weight_decay") == "weight decay ends session 7"
     assert line(EventKind.APPROVAL_ASKED, trial, subject="keep") == "a person is asked whether trial 0 may be kept"
 

@@ -86,8 +86,7 @@ def plane(campaign: Campaign, axis: str) -> Plane:
     every = campaign.last_number < ALL_POINTS
     wanted = range(ALL_POINTS + 1) if every else sorted(_telling(campaign, steps))
     points = [
-        Point(*row)
-        for row in statements.rows(_RANKED, [HYPOTHESIS, campaign.created_at, campaign.pk, [*wanted]])
+        Point(*row) for row in statements.rows(_RANKED, [HYPOTHESIS, campaign.created_at, campaign.pk, [*wanted]])
     ]
     return Plane(points, steps, None if every else density(campaign, axis), every)
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from trials import charts
 from trials.analytics import SECONDS, Bin, Step
 from trials.charts import (
-    LINES,
     PATTERNS,
     PHASE_COLOURS,
     SYMBOLS,
     Figure,
+    clock,
     colour,
     corner,
     figure_of,
@@ -38,7 +39,6 @@ SHADES = [
 HOVER = (
     "<b>trial %{customdata[0]}</b> · %{customdata[1]}<br>%{customdata[3]}<br>%{customdata[2]}<extra></extra>"
 )  # fmt: skip
-AXES = {"trial": "trial", "time": "hours since launch"}
 FRONT_AXES = {
     "bytes": "artifact, bytes", "seconds": "run and eval, device seconds", "usd": "paid for the proposal, US dollars",
 }  # fmt: skip
@@ -51,9 +51,14 @@ FRONT_SHOWS: dict[str, Callable[[float | None], str]] = {
 
 
 def frontier(found: Plane, axis: str, last: float, direction: str, noise: float | None, keep_name: str) -> Figure:
-    """All trials (as points, or as a density with the telling ones), best so far, and the noise around it."""
+    """All trials (as points, or as a density with the telling ones), best so far, and the noise around it.
+
+    last: the end of the axis, a trial's number or hours.
+    """
     where = {step.number: step.hours for step in found.steps}
-    stairs = _stairs(found.steps, axis, last)
+    unit, per = clock(last) if axis == "time" else ("trial", 1.0)
+    title = f"{unit} since launch" if axis == "time" else unit
+    stairs = _stairs(found.steps, axis, last, per)
     traces: list[Figure] = []  # plain dictionaries: Plotly's own classes would check every point
     if noise is not None and stairs:
         traces += _band(stairs, noise)
@@ -67,7 +72,8 @@ def frontier(found: Plane, axis: str, last: float, direction: str, noise: float 
             large = label == Label.KEEP and len(rows) < MANY
             traces.append({
                 "type": "scatter",
-                "x": [row.number if axis == "trial" else round(where.get(row.number, row.hours), 4) for row in rows],
+                "x": [row.number if axis == "trial" else round(where.get(row.number, row.hours) * per, 4)
+                      for row in rows],
                 "y": [row.score for row in rows],
                 "customdata": [_told(row) for row in rows],
                 "mode": "markers", "cliponaxis": False, "hovertemplate": HOVER,
@@ -79,13 +85,13 @@ def frontier(found: Plane, axis: str, last: float, direction: str, noise: float 
     note = f"{whole(outside)} worse outside: double-click shows all points" if outside else ""
     figure = figure_of(
         [],
-        xaxis={"title": {"text": AXES[axis], "font": SMALL}, "rangemode": "tozero"}
+        xaxis={"title": {"text": title, "font": SMALL}, "rangemode": "tozero"}
         | (whole_ticks(last) if axis == "trial" else {}),
         yaxis={"tickformat": ".5~g"} | ({} if low is None else {"range": [low, high]}),
         annotations=[corner(note)] if note else [],
         hovermode="closest",
     )
-    figure["data"] = traces if found.density is None else [_heat(found.density, axis), *traces]
+    figure["data"] = traces if found.density is None else [_heat(found.density, unit, per), *traces]
     return figure
 
 
@@ -94,25 +100,25 @@ def _told(row: Point | FrontRow) -> list[Any]:
     return [row.number, inert(words(row.role)), hover_text(row.hypothesis), score(row.score)]
 
 
-def _stairs(steps: Sequence[Step], axis: str, last: float) -> list[tuple[float, float]]:
+def _stairs(steps: Sequence[Step], axis: str, last: float, per: float) -> list[tuple[float, float]]:
     """The best score so far, thinned where no eye could tell.
 
     A confirmation may end after that of a later trial, and the line never runs back.
     """
-    reached = accumulate((step.number if axis == "trial" else round(step.hours, 4) for step in steps), max)
+    reached = accumulate((step.number if axis == "trial" else round(step.hours * per, 4) for step in steps), max)
     found = [*zip(reached, (step.score for step in steps), strict=True)]
     found = found[:: -(-len(found) // MOST_STAIRS)] + found[-1:] if len(found) > MOST_STAIRS else found
-    return [*found, (max(last, found[-1][0]), found[-1][1])] if found else []
+    return [*found, (max(last * per, found[-1][0]), found[-1][1])] if found else []
 
 
-def _heat(found: Density, axis: str) -> Figure:
+def _heat(found: Density, unit: str, per: float) -> Figure:
     """A plain dictionary: Plotly's own classes would check every cell."""
+    at = f"{unit} %{{x:.{0 if unit == 'trial' else 1}f}}"
     return {
         "type": "heatmap", "name": "all trials", "showscale": False, "colorscale": SHADES, "zmin": 0,
         "z": [[count or None for count in row] for row in found.counts],
-        "x0": found.x0, "dx": found.dx, "y0": found.y0, "dy": found.dy,
-        "hovertemplate": "%{z} trials around " + ("trial %{x:.0f}" if axis == "trial" else "hour %{x:.1f}")
-        + ", %{y:.5g}<extra></extra>",
+        "x0": found.x0 * per, "dx": found.dx * per, "y0": found.y0, "dy": found.dy,
+        "hovertemplate": f"%{{z}} trials around {at}, %{{y:.5g}}<extra></extra>",
     }  # fmt: skip
 
 
@@ -138,8 +144,7 @@ def _range(found: Plane, direction: str) -> tuple[float | None, float | None, in
 
 
 def frontier_table(found: Plane) -> dict[str, Any]:
-    rows = [(s.number, words(s.role), score(s.score), f"{s.hours:.2f}") for s in reversed(found.steps[-LINES:])]
-    return table(("trial", "role", "best score", "hours"), rows)
+    return charts.frontier_table(found.steps)
 
 
 def front(rows: Sequence[FrontRow], axis: str, start: float | None) -> Figure:
@@ -192,34 +197,38 @@ def front_table(rows: Sequence[FrontRow], axis: str) -> dict[str, Any]:
 def outcomes(rows: Sequence[Stretch]) -> Figure:
     """What became of the trials over time: counts per stretch, stacked by label."""
     present = [label for label in Label if any(row.labels.get(label) for row in rows)]
+    end = rows[-1].hour + rows[-1].width if rows else 1
+    unit, per = clock(end)
     bars = [
         go.Bar(
-            x=[row.hour for row in rows], width=[row.width for row in rows], offset=0,
+            x=[row.hour * per for row in rows], width=[row.width * per for row in rows], offset=0,
             y=[row.labels.get(label, 0) for row in rows], name=words(label),
             marker={"color": colour(label), "pattern": {"shape": PATTERNS[label], "fillmode": "overlay", "size": 5,
                     "fgcolor": "var(--raised)", "solidity": 0.2}},
-            hovertemplate="hour %{x:.2f}: %{y} " + words(label) + "<extra></extra>",
+            hovertemplate=f"{unit} %{{x:.2f}}: %{{y}} {words(label)}<extra></extra>",
         )
         for label in present
     ]  # fmt: skip
-    end = rows[-1].hour + rows[-1].width if rows else 1
+    most = max((sum(row.labels.values()) for row in rows), default=0)
     return figure_of(
         bars,
         barmode="stack",
         bargap=0,
-        xaxis={"title": {"text": "hours since launch", "font": SMALL}, "range": [0, end]},
-        yaxis={"title": {"text": "finished trials", "font": SMALL}, "rangemode": "tozero"},
+        xaxis={"title": {"text": f"{unit} since launch", "font": SMALL}, "range": [0, end * per]},
+        yaxis={"title": {"text": "finished trials", "font": SMALL}, "rangemode": "tozero"} | whole_ticks(most),
     )
 
 
 def outcomes_table(rows: Sequence[Stretch]) -> dict[str, Any]:
     present: list[Label] = [label for label in Label if any(row.labels.get(label) for row in rows)]
-    lines = [(f"{row.hour:.2f}", *(row.labels.get(label, 0) for label in present)) for row in reversed(rows)]
-    return table(("hour", *(words(label) for label in present)), lines)
+    unit, per = clock(rows[-1].hour + rows[-1].width if rows else 0.0)
+    lines = [(f"{row.hour * per:.2f}", *(row.labels.get(label, 0) for label in present)) for row in reversed(rows)]
+    return table((f"from, {unit}", *(words(label) for label in present)), lines)
 
 
 def misses(levels: Mapping[str, Mapping[int, int]]) -> Figure:
     """How far beyond its limit a miss was, by label, on a scale of half powers of ten."""
+    most = sum(sum(row.values()) for row in levels.values())
     span = range(
         min((min(row) for row in levels.values()), default=0),
         max((max(row) for row in levels.values()), default=-1) + 1,
@@ -239,7 +248,7 @@ def misses(levels: Mapping[str, Mapping[int, int]]) -> Figure:
         barmode="stack",
         bargap=0.1,
         xaxis={"title": {"text": "over the limit, by at least", "font": SMALL}, "type": "category", "showgrid": False},
-        yaxis={"title": {"text": "trials", "font": SMALL}, "rangemode": "tozero"},
+        yaxis={"title": {"text": "trials", "font": SMALL}, "rangemode": "tozero"} | whole_ticks(most),
     )
 
 
@@ -257,31 +266,35 @@ def misses_table(levels: Mapping[str, Mapping[int, int]]) -> dict[str, Any]:
 
 def throughput(bins: Sequence[Bin], shares: Sequence[float | None]) -> Figure:
     """Trials per hour, share of the slots' time that was used, and where the mean trial's seconds went."""
-    shape: Figure = {"type": "bar", "x": [row.hour for row in bins], "width": [row.width for row in bins], "offset": 0}
+    end = bins[-1].hour + bins[-1].width if bins else 1
+    unit, per = clock(end)
+    at = f"{unit} %{{x:.2f}}"
+    shape: Figure = {
+        "type": "bar", "x": [row.hour * per for row in bins], "width": [row.width * per for row in bins], "offset": 0
+    }  # fmt: skip
     edge = {"width": 1, "color": "var(--raised)"} if len(bins) < 40 else {"width": 0}
     rate = shape | {
         "y": [row.trials / row.width for row in bins], "yaxis": "y3", "showlegend": False, "name": "trials per hour",
         "marker": {"color": "var(--ink-soft)", "line": edge},
-        "hovertemplate": "hour %{x:.2f}: %{y:.1f} trials per hour<extra></extra>",
+        "hovertemplate": at + ": %{y:.1f} trials per hour<extra></extra>",
     }  # fmt: skip
     used = shape | {
         "y": list(shares), "yaxis": "y2", "showlegend": False, "name": "efficiency",
         "marker": {"color": "var(--accent)", "line": edge},
-        "hovertemplate": "hour %{x:.2f}: %{y:.1%} of the slots' time<extra></extra>",
+        "hovertemplate": at + ": %{y:.1%} of the slots' time<extra></extra>",
     }  # fmt: skip
     split = [
         shape | {
             "y": [row.mean_seconds(phase) for row in bins], "name": phase,
             "marker": {"color": PHASE_COLOURS[phase], "line": edge},
-            "hovertemplate": f"hour %{{x:.2f}}: {phase} %{{y:.1f}} s per trial<extra></extra>",
+            "hovertemplate": f"{at}: {phase} %{{y:.1f}} s per trial<extra></extra>",
         }
         for phase in SECONDS
     ]  # fmt: skip
-    end = bins[-1].hour + bins[-1].width if bins else 1
     return figure_of(
         [rate, used, *split],
         barmode="stack",
-        xaxis={"title": {"text": "hours since launch", "font": SMALL}, "range": [0, end], "anchor": "y"},
+        xaxis={"title": {"text": f"{unit} since launch", "font": SMALL}, "range": [0, end * per], "anchor": "y"},
         yaxis={"domain": [0, 0.3], "title": {"text": "s per trial", "font": SMALL}, "rangemode": "tozero"},
         yaxis2={"domain": [0.36, 0.62], "title": {"text": "efficiency", "font": SMALL}, "rangemode": "tozero",
                 "tickformat": ".0%"},
@@ -290,8 +303,14 @@ def throughput(bins: Sequence[Bin], shares: Sequence[float | None]) -> Figure:
 
 
 def throughput_table(bins: Sequence[Bin], shares: Sequence[float | None]) -> dict[str, Any]:
+    unit, per = clock(bins[-1].hour + bins[-1].width if bins else 0.0)
     lines = [
-        (f"{row.hour:.2f}", row.trials, percent(share, 1).lstrip("+"), *(seconds(row.mean_seconds(p)) for p in SECONDS))
+        (
+            f"{row.hour * per:.2f}",
+            row.trials,
+            percent(share, 1).lstrip("+"),
+            *(seconds(row.mean_seconds(p)) for p in SECONDS),
+        )
         for row, share in zip(reversed(bins), reversed(shares), strict=True)
     ]
-    return table(("hour", "trials", "efficiency", *(f"{phase} s" for phase in SECONDS)), lines)
+    return table((f"from, {unit}", "trials", "efficiency", *(f"{phase} s" for phase in SECONDS)), lines)

@@ -111,7 +111,9 @@ def test_words_of_another_search_are_not_looked_through(viewer: Client) -> None:
     one, other = make_campaign(), make_campaign(name="Other")
     mine = run_trial(one, 2.4, parent=None, hypothesis="Warm up longer.")
     theirs = run_trial(other, 2.4, parent=None, hypothesis=f"Warm up longer, campaign {one.pk}.")
-    people.write_note(theirs, f"'campaign {one.pk}' and quieter gradients", after=0, author=User.objects.create_user("author"))
+    people.write_note(
+        theirs, f"'campaign {one.pk}' and quieter gradients", after=0, author=User.objects.create_user("author")
+    )
     with connection.cursor() as cursor:
         cursor.execute("SELECT trial_id FROM trials_trialwords WHERE words @@ %s::tsquery", [f"'campaign {one.pk}'"])
         assert cursor.fetchall() == [(mine.pk,)]
