@@ -2,7 +2,8 @@
 
 One made-up search grows in a database of its own. Each page is asked through all of the site's middleware by somebody
 who is logged in; counted are CPU milliseconds of this process and of its database process, median of the repeats, and
-the bytes of the answer before compression.
+the bytes of the answer before compression. Then Chromium opens its plots beside those of other systems, see
+``benchmarks.first_plot``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from benchmarks import first_plot
 from benchmarks.lineage import backend, database_cpu, grow, made_up  # sets Django up, which the others need
 from benchmarks.report import Report, Target, at_most, run
 
@@ -155,6 +157,7 @@ def measure(report: Report) -> None:
     report.targets["trials: bytes"] = at_most(last["trials"][1], TRIALS_BYTES)
     for name in ("empty poll", "reconnect"):
         report.targets[f"{name}: cpu_ms"] = at_most(round(last[name][0], 2), POLL_MS)
+    first_plot.measure(report)
 
 
 def _full(report: Report, target: Target) -> Target:

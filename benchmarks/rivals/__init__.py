@@ -1,4 +1,4 @@
-"""Other systems that search programs with a model, each in an environment of its own, made on first use."""
+"""Other systems, each in an environment of its own, made on first use."""
 
 from __future__ import annotations
 
@@ -41,3 +41,4 @@ class Rival:
 
 
 OPENEVOLVE, SHINKA, OPTUNA = Rival("openevolve"), Rival("shinka"), Rival("optuna")
+OPTUNA_DASHBOARD, MLFLOW = Rival("optuna_dashboard"), Rival("mlflow")

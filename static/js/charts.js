@@ -77,7 +77,7 @@ class Chart {
     const { data, layout } = coloured(this.figure);
     const family = getComputedStyle(document.body).fontFamily;
     if (this.plot.clientWidth < NARROW_PX && layout.barmode === "stack" && data.length > 5) {
-      layout.legend = { ...layout.legend, y: -0.15, yanchor: "top" };
+      layout.legend = { ...layout.legend, y: -0.25, yanchor: "top" };
     }
     const first = !this.plot.classList.contains("js-plotly-plot");
     await window.Plotly.react(this.plot, data, { ...layout, autosize: true, font: { ...layout.font, family } }, CONFIG);

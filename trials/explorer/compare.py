@@ -44,9 +44,15 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A value of a record: numbers as they are, anything else as JSON."""
+    """A value of a record: whole numbers grouped, lists of words joined, anything else as JSON."""
+    if value is None or value == []:
+        return formatting.NOTHING
     if isinstance(value, str):
         return formatting.short(value, 400)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return formatting.whole(value)
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return formatting.short(", ".join(value), 400)
     return formatting.short(json.dumps(value, sort_keys=True), 400)
 
 

@@ -31,6 +31,10 @@ def test_a_line_differs_exactly_where_the_rows_do() -> None:
         assert line.differs == (len({getattr(trial, field) for trial in chosen}) > 1), name
     assert lines["outcome", "score"].cells == [compare.formatting.score(trial.score) for trial in chosen]
     records = [trial.measurements.get().record for trial in chosen]
+    assert lines["proposal", "transforms"].cells == [
+        ", ".join(t.proposal["transforms"]) or compare.formatting.NOTHING for t in chosen
+    ]
+    assert lines["measurement", "payload bytes"].cells == [f"{record['payload_bytes']:,}" for record in records]
     assert lines["seconds", "train"].cells == [str(record["seconds"]["train"]) for record in records]
 
 
