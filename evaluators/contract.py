@@ -97,11 +97,15 @@ class EnvironmentSpec:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a measurement is: phase name, fraction of its budget in [0, 1], a short note."""
+    """How far a measurement is: phase name, fraction of its budget in [0, 1], a short note.
+
+    tail: gives the newest bytes of what the recipe has printed, where it may be watched.
+    """
 
     phase: str
     fraction: float
     note: str = ""
+    tail: Callable[[], bytes] = bytes
 
 
 @dataclass(frozen=True)

@@ -237,7 +237,10 @@ class Heartbeat:
     def _beat(self) -> None:
         latest = self._latest
         try:
-            held = leases.heartbeat(self._evaluation_id, self._attempt, phase=latest.phase, progress=latest.fraction)
+            tail = latest.tail().decode("utf-8", "replace")
+            held = leases.heartbeat(
+                self._evaluation_id, self._attempt, phase=latest.phase, progress=latest.fraction, tail=tail
+            )
         except Exception:  # a database that is away for a moment is no reason to drop a measurement
             logger.exception("heartbeat of evaluation %s failed", self._evaluation_id)
             close_old_connections()

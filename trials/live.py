@@ -18,6 +18,7 @@ from trials.telling import told
 
 logger = logging.getLogger(__name__)
 SEND_SECONDS = 2.0
+TAIL_LENGTH = 2_000
 RECHECK: dict[str, Any] = {"type": "recheck"}
 """Not for browsers: sockets ask once more whether their user may see the campaign."""
 
@@ -89,10 +90,12 @@ def publish_event(campaign: Campaign, event: Event, trial: Trial | None) -> None
     push(group_name(campaign.slug), event_message(event, trial) | {"campaign": campaign_head(campaign)})
 
 
-def publish_progress(slug: str, number: int, phase: str, progress: float | None) -> None:
-    """Push how far a running trial is, or why one waits; carries no sequence number: nothing is lost when it is."""
+def publish_progress(slug: str, number: int, phase: str, progress: float | None, tail: str = "") -> None:
+    """Push how far a running trial is and the end of its log, or why one waits; carries no sequence number: nothing is
+    lost when it is."""
     shown = None if progress is None else round(progress, 3)
-    push(group_name(slug), {"type": "progress", "trial": number, "phase": phase, "progress": shown})
+    printed = {"tail": tail[-TAIL_LENGTH:]} if tail else {}
+    push(group_name(slug), {"type": "progress", "trial": number, "phase": phase, "progress": shown, **printed})
 
 
 def publish_restriction(slug: str) -> None:

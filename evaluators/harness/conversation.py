@@ -11,7 +11,7 @@ import math
 import os
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -55,6 +55,7 @@ class Conversation:
         self.standby = Standby(order.isolation, self._bounds())
         self.phase: Phase = "train"
         self._told = 0.0
+        self._printed: Callable[[], bytes] = bytes
         self.spelling_units, self.spelling_seconds = 0, 0.0
         self.artifact = b""
         self.vocabulary: list[bytes] = []
@@ -147,7 +148,7 @@ class Conversation:
         """Report progress a few times a second at most."""
         if now or time.monotonic() - self._told >= 0.25:
             self._told = time.monotonic()
-            self.order.report(Progress(self.phase, min(1.0, max(0.0, fraction))))
+            self.order.report(Progress(self.phase, min(1.0, max(0.0, fraction)), tail=self._printed))
 
     @contextmanager
     def process(
@@ -157,11 +158,13 @@ class Conversation:
 
         The recipe is told of ``seconds``, a constant, and stopped after ``spare`` times as many.
         """
-        self.phase = phase
+        self.phase, self._printed = phase, bytes
         shown = self.order.train.paths() if phase in TRAINING and isinstance(self.order.train, Shelf) else ()
         self.tell(0.0, now=True)
         with self._sandbox(shown) as confined:
             wire = Wire(confined, lambda _units: self.watch(wire, budget))
+            if phase == "train":  # as of the log that is kept
+                self._printed = confined.log_tail
             self._hear_ready(wire, confined, budget, seconds)
             try:
                 self.start_clock(wire, spare * seconds)

@@ -39,6 +39,11 @@ class BoundedLog:
                 if not self.drain(descriptor):
                     return
 
+    def last(self, most: int) -> bytes:
+        """The newest bytes of what was kept."""
+        with self._lock:
+            return bytes(self._tail[-most:] if len(self._tail) >= most else (self._head[-most:] + self._tail)[-most:])
+
     def value(self) -> bytes:
         """What was kept."""
         with self._lock:

@@ -24,6 +24,7 @@ SCRATCH_SECONDS = 0.5
 GRACE_SECONDS = 1.0
 CLEAN_SECONDS = 10.0
 CHANNEL_BYTES = 1 << 16
+TAIL_BYTES = 2_000
 
 
 def _readable(descriptor: int, seconds: float) -> bool:
@@ -112,6 +113,10 @@ class Confined:
     def log(self) -> bytes:
         """What the recipe printed: at most ``log_bytes`` and one line that says how much was cut from the middle."""
         return self._log.value()
+
+    def log_tail(self) -> bytes:
+        """What the recipe printed last, TAIL_BYTES at most; may be asked from any thread while it runs."""
+        return self._log.last(TAIL_BYTES)
 
     def _note(self, fresh: tree.Sample) -> None:
         """Samples only grow: a process that was missed in one was counted in an earlier one."""

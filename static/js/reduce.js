@@ -42,10 +42,10 @@ function apply(state, event) {
   return { state: next, changed: [row.number], ask: null };
 }
 
-function progress(state, { trial, phase, progress: fraction }) {
+function progress(state, { trial, phase, progress: fraction, tail }) {
   const row = state.rows[trial];
   if (row && !OPEN.has(row.state)) return nothing(state);
-  const next = { ...state, progress: { ...state.progress, [trial]: { phase, fraction } } };
+  const next = { ...state, progress: { ...state.progress, [trial]: { phase, fraction, tail: tail ?? state.progress[trial]?.tail ?? "" } } };
   return { state: next, changed: [trial], ask: null };
 }
 

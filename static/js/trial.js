@@ -15,6 +15,13 @@ function showStatus(status, text) {
 function showProgress(progress) {
   const doing = document.querySelector("[data-doing]");
   if (doing && progress) show(doing, progress);
+  const tail = document.querySelector("[data-tail]");
+  if (!tail || !progress?.tail) return;
+  const atEnd = tail.scrollTop + tail.clientHeight >= tail.scrollHeight - 4;
+  tail.hidden = false;
+  document.querySelector("[data-no-tail]").hidden = true;
+  tail.textContent = progress.tail;
+  if (atEnd) tail.scrollTop = tail.scrollHeight;
 }
 
 // Folded parts that the reader opened stay open when the record is replaced.

@@ -132,6 +132,24 @@ def test_a_trial_that_nobody_can_take_says_why_on_the_page(
     assert complaints.errors == []
 
 
+def test_the_page_of_a_running_trial_shows_the_end_of_what_it_prints(
+    page: Page, campaign: Campaign, complaints: Complaints
+) -> None:
+    evaluation = start(submit(campaign))
+    open_live(page, evaluation.trial.get_absolute_url())
+    tail, running = page.locator("[data-tail]"), {"phase": "train", "progress": 0.5}
+    expect(page.locator("[data-no-tail]")).to_be_visible()
+    expect(tail).to_be_hidden()
+    leases.heartbeat(evaluation.pk, evaluation.attempt, **running, tail="step 1 <img src=x onerror=alert(1)>\n")
+    expect(tail).to_have_text("step 1 <img src=x onerror=alert(1)>")
+    leases.heartbeat(evaluation.pk, evaluation.attempt, **running, tail="x" * 4000 + "\nstep 2\n")
+    expect(tail).to_have_text(f"{'x' * 1992} step 2")
+    finish(evaluation, 2.1)
+    expect(page.locator(".title .badge")).to_have_text("keep")
+    expect(tail).to_have_count(0)
+    assert complaints.errors == []
+
+
 def test_after_a_dropped_socket_the_page_equals_the_database(
     page: Page, context: BrowserContext, campaign: Campaign, complaints: Complaints
 ) -> None:

@@ -176,6 +176,12 @@ def test_reduce_keeps_progress_of_open_trials_only(reduced: Any) -> None:
     assert found["seq"] == 6
 
 
+def test_reduce_keeps_the_end_of_a_log_until_there_is_another(reduced: Any) -> None:
+    step = {"type": "progress", "trial": 4, "phase": "train", "progress": 0.5}
+    found = reduced(step, step | {"tail": "step 1"}, step | {"progress": 0.6})
+    assert found["progress"] == {"4": {"phase": "train", "fraction": 0.6, "tail": "step 1"}}
+
+
 def test_reduce_never_takes_an_older_head(reduced: Any) -> None:
     assert reduced(event(6), head(5))["head"] == {"seq": 6, "trials": 6}
 

@@ -251,10 +251,15 @@ def test_an_adapter_learns_only_from_what_has_been_scored(start: Measurement) ->
     assert found.numbers["largest_move"] == 0.0
 
 
-def test_a_cancelled_trial_is_dropped_at_once() -> None:
+def test_a_trial_is_watched_while_it_trains_and_dropped_at_once_when_cancelled() -> None:
+    printed: set[bytes] = set()
+
     def report(progress: Progress) -> None:
-        if progress.phase == "train" and progress.fraction > 0.1:
+        printed.add(progress.tail())
+        if progress.phase == "train" and progress.fraction > 0.1 and any(printed):
             raise Cancelled("stop")
 
+    source = START | {"recipe.py": START["recipe.py"] + b"\nprint('step 0 of this recipe', flush=True)\n"}
     with pytest.raises(Cancelled):
-        GOLF.measure(START, profile=SMOKE, seed=0, split="validation", level="L3", report=report)
+        GOLF.measure(source, profile=SMOKE, seed=0, split="validation", level="L3", report=report)
+    assert any(tail.startswith(b"step 0 of this recipe") for tail in printed)

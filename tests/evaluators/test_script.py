@@ -19,6 +19,7 @@ from evaluators.environments.script import Script
 from evaluators.environments.script.definition import load
 from evaluators.environments.script.run import LOG_BYTES, why_not
 from evaluators.sandbox import reach
+from evaluators.sandbox.process import TAIL_BYTES
 from trials.vocab import VALID, Label
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -202,6 +203,20 @@ def test_a_cancelled_trial_is_dropped_at_once() -> None:
         script().measure(
             program("import time; time.sleep(3600)"), profile=CPU, seed=0, split="validation", level="L3", report=report
         )
+
+
+def test_what_a_script_prints_may_be_read_while_it_runs() -> None:
+    class Seen(Exception):
+        """The end of the log has come."""
+
+    def report(progress: Progress) -> None:
+        if progress.tail().endswith(b"step 7000\n"):
+            assert len(progress.tail()) == TAIL_BYTES
+            raise Seen
+
+    endless = program("import time\nfor step in range(7001): print('step', step, flush=True)\ntime.sleep(3600)")
+    with pytest.raises(Seen):
+        script().measure(endless, profile=CPU, seed=0, split="validation", level="L3", report=report)
 
 
 def test_a_script_has_no_sealed_split() -> None:

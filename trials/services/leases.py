@@ -111,14 +111,17 @@ def started_payload(trial: Trial, worker: str, attempt: int, at: datetime) -> di
     return {"number": trial.number, "worker": worker, "attempt": attempt, "started_at": at.isoformat()}
 
 
-def heartbeat(evaluation_id: int, attempt: int, *, phase: str, progress: float) -> bool:
-    """Renew the lease and show progress; False when the lease is lost or the order was cancelled."""
+def heartbeat(evaluation_id: int, attempt: int, *, phase: str, progress: float, tail: str = "") -> bool:
+    """Renew the lease and show progress; False when the lease is lost or the order was cancelled.
+
+    tail: the end of what a trial has printed so far, for whoever watches now; it is not stored.
+    """
     held = Evaluation.objects.filter(pk=evaluation_id, attempt=attempt, state=EvaluationState.RUNNING)
     renewed = held.update(lease_expires_at=clock.now() + lease(), phase=phase, progress=progress)
     if renewed:
         slug, number, purpose = held.values_list("campaign__slug", "trial__number", "purpose").get()
         if purpose == Purpose.TRIAL:
-            live.publish_progress(slug, number, phase, progress)
+            live.publish_progress(slug, number, phase, progress, tail)
     return bool(renewed)
 
 

@@ -136,7 +136,7 @@ class _Trial:
             self._book("run", wall, cpu)
             _check_cap("seconds", "wall clock", wall, self.limits.train_seconds)
             _check_cap("cpu_seconds", "CPU time", cpu, self.run.cpu_seconds)
-            self.report(Progress("run", min(1.0, wall / self.limits.train_seconds)))
+            self.report(Progress("run", min(1.0, wall / self.limits.train_seconds), tail=confined.log_tail))
         try:
             _, why = wire.receive({})
         except Ended:  # its pipes closed when it became the command

@@ -91,11 +91,12 @@ _sent = AsyncCompletions.create
 
 
 class _Completions(AsyncCompletions):
-    """Tools go on the wire as they are: the client would go through each of their fields for every request."""
+    """Messages and tools go on the wire as they are: the client would go through each of their fields for every
+    request. It insists on messages; those of ``extra_body`` take their place."""
 
     async def create(self, **asked: Any) -> Any:
-        if tools := asked.pop("tools", None):
-            asked["extra_body"] = {**(asked.get("extra_body") or {}), "tools": tools}
+        whole = {"messages": asked["messages"], **({"tools": tools} if (tools := asked.pop("tools", None)) else {})}
+        asked |= {"messages": [], "extra_body": {**(asked.get("extra_body") or {}), **whole}}
         return await _sent(self, **asked)
 
 
