@@ -57,7 +57,9 @@ def campaigns(request: HttpRequest) -> HttpResponse:
 
 
 def _card(campaign: Campaign, steps: list[analytics.Step]) -> dict[str, Any]:
-    return {"campaign": campaign, "spark": charts.sparkline(steps, campaign.last_number), "steps": len(steps)}
+    left = max(0.0, 3600 * campaign.max_hours - _elapsed(campaign)) if campaign.state in LIVE_CAMPAIGN_STATES else None
+    spark = charts.sparkline(steps, campaign.last_number)
+    return {"campaign": campaign, "spark": spark, "steps": len(steps), "seconds_left": left}
 
 
 @require_safe

@@ -61,6 +61,7 @@ def test_the_list_shows_state_progress_best_and_sparkline(browser: Client, campa
     assert "\u221212.50 %" in html
     assert "<polyline points=" in html
     assert html.count("campaign-card") == 1
+    assert "data-time-left>23 h 59 min of 24 h left" in html
     assert "<html" not in page(browser, "/", HX_Request="true")
 
 
