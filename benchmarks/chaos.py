@@ -2,8 +2,9 @@
 
 Hosts are network namespaces with folders of their own, which meet at a PostgreSQL and a broker over TCP. After each
 fault all invariants are checked in one view of the record (``manage.py check_invariants`` does the same), and trials
-have to be recorded again. The same seed gives the same faults. Needs root; clocks are stepped where there is a C
-compiler, RabbitMQ is used with ``--broker rabbitmq``.
+have to be recorded again. The same seed gives the same faults. With ``--minutes`` there is one fault a minute, and
+memory is asked to be flat in the second half, in which only the third host's processes are killed. Needs root; clocks
+are stepped where there is a C compiler, RabbitMQ is used with ``--broker rabbitmq``.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ SETTLED_WITHIN, WORKS_WITHIN = 30.0, 120.0
 """Seconds after a fault has ended until no lease may be overdue, and until a trial must have been recorded."""
 WAITED_FOR = frozenset({"leases", "sessions", "processes", "leftovers"})
 """Invariants that may be late for SETTLED_WITHIN; all others hold at every moment."""
+FLAT, EVERY_SECONDS = 1.05, 60.0
 OPTIONS: dict[str, dict[str, Any]] = {
     "faults": {"type": int, "default": 0, "help": "how many; 200, with --quick 20"},
+    "minutes": {"type": int, "default": 0, "help": "one fault a minute for so long, memory flat; 120 at the full size"},
     "seed": {"type": int, "default": 0, "help": "the same seed gives the same faults"},
     "broker": {"choices": ("redis", "rabbitmq"), "default": "redis", "help": "what carries the queues"},
 }
@@ -80,7 +83,7 @@ def prepare(folder: Path, address: str, broker: str) -> Site:
 
 def measure(report: Report) -> None:
     """Build the site, break it, look."""
-    faults = report.options["faults"] or (20 if report.quick else 200)
+    faults = report.options["minutes"] or report.options["faults"] or (20 if report.quick else 200)
     seed = report.options["seed"]
     say = sys.stderr if report.options["json"] else sys.stdout
     from benchmarks.hosts import Network  # noqa: PLC0415 - after the settings
@@ -108,7 +111,12 @@ def _break(report: Report, cluster: Any, faults: int, seed: int, say: Any) -> No
     from benchmarks.chaos_faults import schedule  # noqa: PLC0415 - Django first
 
     began, violations, slowest, noticed = time.monotonic(), 0, 0.0, 0.0
+    minutes = report.options["minutes"]
     for number, (fault, draw) in enumerate(schedule(seed, faults)):
+        if minutes:
+            time.sleep(max(0.0, began + number * EVERY_SECONDS - time.monotonic()))
+            if number == faults // 2:
+                cluster.spare_all_but_one_host()
         at = time.monotonic()
         told = {"fault": number, "kind": fault.name, **fault.act(cluster, draw)}
         lasted = time.monotonic() - at
@@ -118,6 +126,8 @@ def _break(report: Report, cluster: Any, faults: int, seed: int, say: Any) -> No
             "noticed_s": found.noticed, "trials": found.trials, "events": found.events,
             "restarted": found.restarted, "violations": [str(one) for one in found.violations],
         }  # fmt: skip
+        if minutes:
+            row["memory_mb"] = {name: round(size) for name, size in cluster.memory[-1].items()}
         violations += len(found.violations)
         slowest, noticed = max(slowest, found.works), max(noticed, *found.noticed, 0.0)
         report.rows.append(row)
@@ -131,7 +141,15 @@ def _break(report: Report, cluster: Any, faults: int, seed: int, say: Any) -> No
     say.write(json.dumps(summary) + "\n")
     report.targets["violations"] = at_most(violations, 0)
     report.targets["ended_by_themselves"] = at_most(sum(len(row["restarted"]) for row in report.rows[:-1]), 0)
+    if minutes:
+        flat, grown = max(summary["memory_ratio"].values()), summary["database_ratio"]
+        report.targets["memory"] = _if_long(minutes, at_most(flat, FLAT))
+        report.targets["database"] = _if_long(minutes, at_most(grown, FLAT))
     report.targets["noticed_s"] = at_most(noticed, 30.0) if noticed else Target(None, 30.0, None)
+
+
+def _if_long(minutes: int, target: Target) -> Target:
+    return target if minutes >= 120 else Target(target.value, target.target, None)
 
 
 def _leave(*_: object) -> None:

@@ -43,13 +43,13 @@ def schedule(seed: int, count: int) -> Iterator[tuple[Fault, random.Random]]:
         yield fault, random.Random(draw.getrandbits(64))
 
 
-def _chosen(cluster: Cluster, draw: random.Random) -> str:
+def _chosen(cluster: Cluster, draw: random.Random, *, mortal: bool = False) -> str:
     role = draw.choice(ROLES)
-    return draw.choice(cluster.of(role))
+    return draw.choice(cluster.of(role, mortal=mortal) or cluster.of(*ROLES, mortal=mortal))
 
 
 def kill(cluster: Cluster, draw: random.Random) -> Told:
-    name = _chosen(cluster, draw)
+    name = _chosen(cluster, draw, mortal=True)
     process = cluster.processes[name]
     if process.role == "evaluators":
         cluster.mark()
@@ -61,7 +61,7 @@ def kill(cluster: Cluster, draw: random.Random) -> Told:
 
 def kill_pool(cluster: Cluster, draw: random.Random) -> Told:
     """One process of a pool, under the worker's feet."""
-    name = draw.choice(cluster.of("agents", "evaluators"))
+    name = draw.choice(cluster.of("agents", "evaluators", mortal=True))
     process, place = cluster.processes[name], draw.random()
     if process.role == "evaluators":
         cluster.mark()
@@ -83,7 +83,7 @@ def stop(cluster: Cluster, draw: random.Random) -> Told:
 
 
 def restart(cluster: Cluster, draw: random.Random) -> Told:
-    name = _chosen(cluster, draw)
+    name = _chosen(cluster, draw, mortal=True)
     cluster.processes[name].end()
     cluster.processes[name].start()
     return {"target": name}
@@ -91,7 +91,7 @@ def restart(cluster: Cluster, draw: random.Random) -> Told:
 
 def kill_host(cluster: Cluster, draw: random.Random) -> Told:
     """Power loss: everything of a host at once."""
-    host = draw.choice(cluster.hosts)
+    host = draw.choice(cluster.mortal)
     here = [one for one in cluster.processes.values() if one.host is host]
     if any(one.role == "evaluators" for one in here):
         cluster.mark()

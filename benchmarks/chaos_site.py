@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -70,17 +71,28 @@ class Cluster:
         self.processes: dict[str, Process] = {}
         self.killed_at: datetime | None = None
         self.resumed = 0
-        self.memory: list[dict[str, int]] = []
+        self.memory: list[dict[str, float]] = []
         self.bytes: list[tuple[int, int]] = []
+        self.spared_since = 0
+
+    @property
+    def mortal(self) -> list[Host]:
+        """Hosts whose processes may be killed."""
+        return self.hosts[-1:] if self.spared_since else self.hosts
+
+    def spare_all_but_one_host(self) -> None:
+        """From now on most processes live on, through all that breaks around them: their memory can be compared."""
+        self.spared_since = max(1, len(self.memory))
 
     def add(self, host: Host, role: str, command: list[str]) -> None:
         process = Process(host, role, command)
         self.processes[process.name] = process
         process.start()
 
-    def of(self, *roles: str) -> list[str]:
-        """Names of the processes with these roles, in a fixed order."""
-        return sorted(name for name, one in self.processes.items() if one.role in roles)
+    def of(self, *roles: str, mortal: bool = False) -> list[str]:
+        """Names of the processes with these roles, in a fixed order; of those that may be killed."""
+        among = self.mortal if mortal else self.hosts
+        return sorted(name for name, one in self.processes.items() if one.role in roles and one.host in among)
 
     def ensure_up(self) -> list[str]:
         """Start again what has ended; returns what that was."""
@@ -167,15 +179,32 @@ class Cluster:
         self.bytes.append((Trial.objects.count(), size))
 
     def summary(self) -> dict[str, Any]:
-        """Memory in MB at the end of each quarter; bytes of the database per trial in each half."""
+        """Memory in MB at the end of each quarter; bytes of the database per trial in each half. Where processes were
+        spared: medians of the last quarter of that time over those of its first quarter."""
         quarters = [self.memory[len(self.memory) * part // 4 - 1] for part in range(1, 5)] if self.memory else []
-        growth = []
-        for first, last in ((0, len(self.bytes) // 2), (len(self.bytes) // 2, -1)):
-            if len(self.bytes) > 2:
-                (few, small), (many, large) = self.bytes[first], self.bytes[last]
-                growth.append(round((large - small) / max(1, many - few)))
-        memory = {name: [quarter[name] for quarter in quarters] for name in self.processes}
-        return {"resumed": self.resumed, "memory_mb": memory, "database_bytes_per_trial": growth}
+        memory = {name: [round(quarter[name], 1) for quarter in quarters] for name in self.processes}
+        half = len(self.bytes) // 2
+        growth = [_per_trial(self.bytes[:half]), _per_trial(self.bytes[half:])] if half > 1 else []
+        found: dict[str, Any] = {"resumed": self.resumed, "memory_mb": memory, "database_bytes_per_trial": growth}
+        spared = self.memory[self.spared_since :]
+        if self.spared_since and len(spared) >= 4:
+            part, living = len(spared) // 4, [one for one in self.processes.values() if one.host not in self.mortal]
+            found["memory_ratio"] = {
+                one.name: round(_median(spared[-part:], one.name) / _median(spared[:part], one.name), 3)
+                for one in living
+            }
+            found["database_ratio"] = round(growth[1] / growth[0], 3)
+        return found
+
+
+def _median(samples: list[dict[str, float]], name: str) -> float:
+    return statistics.median(sample[name] for sample in samples)
+
+
+def _per_trial(sizes: list[tuple[int, int]]) -> int:
+    """Bytes: what the database grew by for each trial."""
+    (few, small), (many, large) = sizes[0], sizes[-1]
+    return round((large - small) / max(1, many - few))
 
 
 def asked(question: Any) -> Any:
@@ -191,16 +220,16 @@ def asked(question: Any) -> Any:
             time.sleep(0.3)
 
 
-def _resident(process: Process) -> int:
-    """MB of a process and its pool, as the kernel shares them out."""
+def _resident(process: Process) -> float:
+    """MB that a process and its pool have written: pages of libraries are shared with whoever else runs just now."""
     total = 0
     if not process.alive:
-        return 0
+        return 0.0
     for pid in process.tree():
         with suppress(OSError, ValueError, StopIteration):
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            total += int(next(line for line in lines if line.startswith("Pss:")).split()[1])
-    return total // 1024
+            total += int(next(line for line in lines if line.startswith("Pss_Anon:")).split()[1])
+    return total / 1024
 
 
 @contextmanager
