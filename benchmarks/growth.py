@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import psycopg
+
 from benchmarks import processes
 from benchmarks.report import Report, Target, at_least, at_most, run
 from benchmarks.toy_site import ToySite, spent, until
@@ -56,22 +58,30 @@ def resident(roots: Collection[int]) -> float:
 
 
 class Search:
-    """A campaign that runs, looked at when it has come so far."""
+    """A campaign that is launched on these workers, looked at before its first trial and when it has come so far."""
 
-    def __init__(self, site: ToySite, campaign: int, pids: list[int]) -> None:
-        self.site, self.campaign, self.pids = site, campaign, pids
+    def __init__(self, site: ToySite, pids: list[int], trials: int, slots: int, **launch: Any) -> None:
+        self.site, self.pids = site, pids
+        with site.connection() as connection:
+            self.looks = [self._look(connection, 0)]
+        [self.campaign] = site.launch(site.redis, trials=trials, slots=slots, **launch)
 
-    def at(self, trials: int) -> Look:
-        """As soon as so many are recorded."""
-        with self.site.connection() as connection:
-            reached = self.site.reached(connection, self.campaign, trials)
-            look = time.monotonic(), spent(self.pids)
-            [stored] = connection.execute("SELECT pg_database_size(current_database())").fetchone() or (0,)
+    def _look(self, connection: psycopg.Connection[Any], reached: int) -> Look:
+        look = time.monotonic(), spent(self.pids)
+        [stored] = connection.execute("SELECT pg_database_size(current_database())").fetchone() or (0,)
         return Look(reached, *look, int(stored), resident(self.pids[:1]))
 
+    def at(self, trials: int) -> Look:
+        """As soon as so many are recorded, and a few more may be."""
+        with self.site.connection() as connection:
+            self.looks.append(self._look(connection, self.site.reached(connection, self.campaign, trials)))
+        return self.looks[-1]
+
     def window(self, size: int) -> dict[str, Any]:
-        """The trials up to this one, as a row."""
-        before, after = self.at(size - min(WIDTH, size // 2)), self.at(size)
+        """The trials up to this one, as a row. A short search may be over at the first of two looks: one look more."""
+        self.at(size - min(WIDTH, size // 2))
+        after = self.at(size)
+        before = next(look for look in reversed(self.looks) if look.trials < after.trials)
         done = after.trials - before.trials
         return {
             "size": size, "count": done, "wall_ms": round(1000 * (after.wall - before.wall) / done, 2),
@@ -84,12 +94,12 @@ class Search:
 def many(report: Report, site: ToySite, sizes: Collection[int]) -> None:
     """A search of so many trials on the start."""
     with site.workers(site.redis, WORKERS) as pids:
-        [campaign] = site.launch(site.redis, trials=max(sizes), slots=SLOTS)
-        rows = [Search(site, campaign, pids).window(size) for size in sizes]
-        site.ended([campaign])
+        search = Search(site, pids, trials=max(sizes), slots=SLOTS)
+        rows = [search.window(size) for size in sizes]
+        site.ended([search.campaign])
     report.rows += [{"what": "trials", **row} for row in rows]
     _flat(report, "trials", rows)
-    _whole(report, site, campaign, "trials")
+    _whole(report, site, search.campaign, "trials")
 
 
 def _flat(report: Report, what: str, rows: list[dict[str, Any]]) -> None:
@@ -116,8 +126,8 @@ def deep(report: Report, site: ToySite, depth: int) -> None:
     lengths, chosen = (depth // 10, depth), list[int]()
     with site.workers(site.redis, 1) as pids:
         for length in lengths:
-            chosen += site.launch(site.redis, trials=length, slots=1, proposer="deep")
-            search = Search(site, chosen[-1], pids)
+            search = Search(site, pids, trials=length, slots=1, proposer="deep")
+            chosen.append(search.campaign)
             rows = [search.window(size) for size in lengths if size <= length]
             site.ended(chosen[-1:])
     whole = [_whole(report, site, one, f"line of {length}") for one, length in zip(chosen, lengths, strict=True)]

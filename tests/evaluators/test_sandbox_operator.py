@@ -127,7 +127,7 @@ def test_nothing_outlives_a_worker_that_was_killed(gvisor: None) -> None:
         watched = [os.pidfd_open(int(pid)) for pid in worker.stdout.readline().split()]
         worker.kill()
     assert len(watched) >= 3
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 90  # the kernel ends one after the other; 26 s were seen on a busy machine
     for each in watched:
         assert select.select([each], [], [], max(0.0, deadline - time.monotonic()))[0]
         os.close(each)
