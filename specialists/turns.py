@@ -9,7 +9,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from specialists import sessions
-from specialists.dispatch import queue_of
+from specialists.dispatch import AGENTS_QUEUE, queue_of
 from specialists.models import Session
 from specialists.vocab import REPEATABLE, SessionState
 from trials.models import Campaign
@@ -35,11 +35,18 @@ def claim(ticket: int) -> Session | None:
     proposer = Campaign.objects.filter(sessions=ticket).values_list("proposer", flat=True).first()
     if proposer is None:
         return None
-    while waiting := dict(rows(_WAITING, {"repeatable": proposer in REPEATABLE})):
-        session = _take(shares.among(queue_of(proposer), waiting)[0], queue_of(proposer))
+    queue = queue_of(proposer)
+    while chances := waiting(queue):
+        session = _take(chances[0], queue)
         if session is not None:
             return session
     return None
+
+
+def waiting(queue: str) -> list[shares.Chance]:
+    """The oldest waiting session of each campaign as ``order``, the one whose turn it is first; none in maintenance."""
+    found = dict(rows(_WAITING, {"repeatable": queue == AGENTS_QUEUE}))
+    return shares.among(queue, found) if found else []
 
 
 @transaction.atomic

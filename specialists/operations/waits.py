@@ -6,7 +6,7 @@ A wait *hangs* when time alone does not end it: somebody has to start a worker, 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,14 +16,17 @@ from django.utils import timezone
 
 from evaluators import devices, fit
 from specialists import loop
+from specialists.dispatch import queue_of
 from specialists.models import Account, Session
+from specialists.operations.crews import Crew, crews
 from specialists.operations.ticking import LATE_SECONDS, tick_age
 from specialists.quotas import PAUSED_BY
 from specialists.situation import situation
-from specialists.vocab import REPEATABLE, SessionState
+from specialists.vocab import SessionState
 from trials.models import Approval, Campaign, Confirmation, Evaluation, Event
 from trials.querysets import CampaignQuerySet
 from trials.services import maintenance, shares
+from trials.site_models import Maintenance
 from trials.vocab import LIVE_CAMPAIGN_STATES, CampaignState, EvaluationState, KeepRule
 from trials.worker_models import Worker
 
@@ -82,10 +85,13 @@ class Facts:
     confirming: dict[int, int]
     moved: dict[int, datetime]
     turns: Mapping[str, Sequence[shares.Chance]]
+    crews: Mapping[str, Crew]
+    visible: Collection[str]
+    halted: Maintenance | None
 
     @classmethod
     def read(cls, campaigns: Sequence[Campaign], now: datetime) -> Facts:
-        """Eight queries, and one for each kind of device that somebody waits for."""
+        """Nine queries, one for each kind of device that somebody waits for, and a few where a session waits long."""
         among = [campaign.pk for campaign in campaigns]
         confirming = Confirmation.objects.filter(campaign__in=among, ruling="").order_by().values("campaign")
         accounts = list(Account.objects.filter(Q(role="") | ~Q(closed=""), campaign__in=among).order_by("role"))
@@ -95,23 +101,33 @@ class Facts:
                 closed[account.campaign_id].append((account.role, account.closed))
         orders = _orders(among, now)
         queued = {campaign.pk for campaign in campaigns if _is_queued(orders[campaign.pk])}
+        sessions = _sessions(among)
+        late = {queue_of(one.proposer) for one in campaigns if any(_late(each, now) for each in sessions[one.pk])}
         kinds = {str(campaign.spec["profile"]["device"]) for campaign in campaigns if campaign.pk in queued}
         return cls(
             now=now,
             workers=list(Worker.objects.alive(now)),
             orders=orders,
-            sessions=_sessions(among),
+            sessions=sessions,
             asked=_asked(among),
             accounts={account.campaign_id: account for account in accounts if not account.role},
             closed=closed,
             confirming={row["campaign"]: row["n"] for row in confirming.annotate(n=Count("pk"))},
             moved=_moved(campaigns),
             turns={kind: shares.waiting(kind) for kind in kinds},
+            crews=crews(late, now),
+            visible={campaign.slug for campaign in campaigns},
+            halted=maintenance.current(),
         )
 
 
 def _is_queued(orders: Sequence[Group]) -> bool:
     return any(order.state == EvaluationState.QUEUED for order in orders)
+
+
+def _late(session: Group, now: datetime) -> bool:
+    """Waits for a worker longer than a moment."""
+    return session.state == "waiting" and session.since is not None and now - session.since > SOON
 
 
 def _moved(campaigns: Sequence[Campaign]) -> dict[int, datetime]:
@@ -200,7 +216,7 @@ def hanging(among: CampaignQuerySet | None = None, now: datetime | None = None) 
 
 def _site(facts: Facts) -> Iterator[Wait]:
     """What concerns all campaigns: maintenance, and the tick that finds what was lost."""
-    if (halted := maintenance.current()) is not None:
+    if (halted := facts.halted) is not None:
         told = f"the site is in maintenance {halted}: nothing new is begun"
         yield Wait("", "", "", "maintenance", told, "manage.py maintenance off", halted.since, hangs=True)
     age = tick_age()
@@ -326,13 +342,9 @@ def _unjudged(campaign: Campaign, order: Group, facts: Facts) -> Wait:
 
 
 def _session(campaign: Campaign, session: Group, facts: Facts) -> Iterator[Wait]:
-    wait, queue = Waiter(campaign), "agents" if campaign.proposer in REPEATABLE else "agents.models"
-    old = session.since is not None and facts.now - session.since > SOON
-    if session.state == "waiting" and old:
-        told = f"no worker of the queue {queue} has taken the session"
-        yield wait(
-            "no_agent_worker", told, f"start a worker for the queue {queue}", session.since, session.count, hangs=True
-        )
+    wait = Waiter(campaign)
+    if _late(session, facts.now) and facts.halted is None:
+        yield _untaken(campaign, session, facts)
     if session.lease is not None and session.lease < facts.now:
         told = "the agent's worker has fallen silent and nobody has closed its session"
         hangs = facts.now - session.lease > SOON
@@ -344,6 +356,17 @@ def _session(campaign: Campaign, session: Group, facts: Facts) -> Iterator[Wait]
             session.count,
             hangs=hangs,
         )
+
+
+def _untaken(campaign: Campaign, session: Group, facts: Facts) -> Wait:
+    wait, queue, waits = Waiter(campaign), queue_of(campaign.proposer), (session.since, session.count)
+    crew = facts.crews[queue]
+    if not crew.works(facts.now, SOON):
+        told = f"no worker of the queue {queue} has taken the session"
+        return wait("no_agent_worker", told, f"start a worker for the queue {queue}", *waits, hangs=True)
+    told = f"waits for its turn at the workers of the queue {queue}; {crew.told(campaign.slug, facts.visible)}"
+    before = _before(campaign, crew.turns)
+    return wait("agents_busy", f"{told}; {before}" if before else told, "", *waits)
 
 
 def _idle(campaign: Campaign, facts: Facts) -> Iterator[Wait]:

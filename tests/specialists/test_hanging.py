@@ -19,14 +19,25 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from specialists import tasks
+from specialists import tasks, turns
 from specialists.models import Account, Session
 from specialists.operations import page, ticking, waits
+from specialists.vocab import ProposerName, SessionState
 from tests.conftest import ROOT
 from tests.factories import make_campaign, record, run_trial, start, submit
 from trials.access import visible_campaigns
 from trials.models import Campaign, Evaluation
-from trials.services import answers, approvals, campaigns, leases, people, remeasures, shares, workers
+from trials.services import (
+    answers,
+    approvals,
+    campaigns,
+    leases,
+    maintenance,
+    people,
+    remeasures,
+    shares,
+    workers,
+)
 from trials.vocab import Answer, CampaignState
 
 pytestmark = pytest.mark.django_db
@@ -176,6 +187,51 @@ def test_sessions_that_nobody_takes_or_closes() -> None:
     assert only("lease_expired").hangs and "closed its session" in only("lease_expired").told
     Session.objects.update(lease_expires_at=now + LONG_AGO)
     assert kinds() == []
+
+
+def opened(campaign: Campaign, number: int, **changes: Any) -> Session:
+    """A session that has waited for long, or has become what ``changes`` say."""
+    since = timezone.now() - LONG_AGO
+    values = {"role": "loss", "seed": 0, "started_at": since, "lease_expires_at": timezone.now() + LONG_AGO}
+    return Session.objects.create(campaign=campaign, number=number, **values | changes)
+
+
+def test_a_session_waits_for_its_turn_while_workers_have_those_of_other_campaigns() -> None:
+    small, big = make_campaign(name="small", slots=2), make_campaign(name="big", slots=4)
+    campaigns.weigh(big.pk, 3, actor="anna")
+    for campaign in (small, big):
+        run_trial(campaign, 2.4, parent=None)
+    opened(small, 0)
+    held = [opened(big, number, worker="host:9") for number in range(2)]
+    opened(big, 2)
+    User.objects.create_user("anna")
+    people.restrict(big, [], actor="test")
+
+    def told(among: Any = None) -> dict[str, tuple[str, str, bool]]:
+        return {wait.campaign: (wait.kind, wait.told, wait.hangs) for wait in waits.hanging(among)}
+
+    turn = "waits for its turn at the workers of the queue agents"
+    assert told() == {
+        "big": ("agents_busy", f"{turn}; they have sessions now: 2 of its own", False),
+        "small": ("agents_busy", f"{turn}; they have sessions now: 2 of big", False),
+    }
+    hidden = told(visible_campaigns(User.objects.get()))
+    assert hidden == {"small": ("agents_busy", f"{turn}; they have sessions now: 2 of others", False)}
+    turns.claim(held[0].pk)  # a ticket of this queue: the campaign that it goes to has used a part of its share
+    first = Campaign.objects.get(sessions__in=Session.objects.exclude(worker="").exclude(worker="host:9"))
+    opened(first, 7)
+    assert told()[first.slug][1].endswith(f"; weight {shares.weight_of(first)} of the 4 that wait, 1 other is next")
+    opened(make_campaign(name="elsewhere", proposer=ProposerName.LLM), 0)
+    assert told()["elsewhere"][0] == "no_agent_worker", "that queue has workers of its own"
+
+    Session.objects.exclude(worker="").update(lease_expires_at=timezone.now() - LONG_AGO)
+    assert ("no_agent_worker", True) in kinds(small), "those that have fallen silent serve nobody"
+    Session.objects.exclude(worker="").update(state=SessionState.NOTHING, ended_at=timezone.now())
+    assert told()["small"][1].startswith(f"{turn}; they are between two sessions")
+    Session.objects.exclude(worker="").update(ended_at=timezone.now() - LONG_AGO)
+    assert kinds(small) == [("no_agent_worker", True)]
+    maintenance.begin(actor="anna")
+    assert dict(kinds()) == {"maintenance": True}, "no worker takes anything now"
 
 
 def test_a_step_that_is_due_and_nobody_takes() -> None:
