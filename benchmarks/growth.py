@@ -24,11 +24,12 @@ from benchmarks import processes
 from benchmarks.report import Report, Target, at_least, at_most, run
 from benchmarks.toy_site import ToySite, spent, until
 
-SIZES = (1_000, 10_000, 100_000)
-QUICK_SIZES, QUICK_DEPTH, QUICK_CAMPAIGNS, QUICK_EACH = (200, 1_000), 400, 12, 6
+SIZES = (10_000, 100_000)
+QUICK_TRIALS, QUICK_DEPTH, QUICK_CAMPAIGNS, QUICK_EACH = 1_000, 400, 12, 6
 TRIALS, DEPTH, CAMPAIGNS, EACH = 10_000, 5_000, 50, 20
 WIDTH = 1_000
-"""Trials of a window: it ends at its size, and is half of it where that is less."""
+"""Trials of a window, and before the first of them: a quarter of the search where that is less. So what a database
+and its workers take once, and steps in which files grow, count for little."""
 WORKERS, SLOTS = 2, 4
 FLAT, MEMORY, READS = 1.1, 1.05, 1.5
 WEIGHTS = (1, 3)
@@ -77,9 +78,9 @@ class Search:
             self.looks.append(self._look(connection, self.site.reached(connection, self.campaign, trials)))
         return self.looks[-1]
 
-    def window(self, size: int) -> dict[str, Any]:
-        """The trials up to this one, as a row. A short search may be over at the first of two looks: one look more."""
-        self.at(size - min(WIDTH, size // 2))
+    def window(self, size: int, width: int) -> dict[str, Any]:
+        """So many trials up to this one, as a row. A short search may be over at the first of two looks: one more."""
+        self.at(size - width)
         after = self.at(size)
         before = next(look for look in reversed(self.looks) if look.trials < after.trials)
         done = after.trials - before.trials
@@ -91,11 +92,18 @@ class Search:
         }  # fmt: skip
 
 
-def many(report: Report, site: ToySite, sizes: Collection[int]) -> None:
+def windows(trials: int) -> list[tuple[int, int]]:
+    """Of a search of so many: where each window ends, and how wide they are, the same for all."""
+    width = max(1, min(WIDTH, trials // 4))
+    ends = {min(2 * width, trials), *(size for size in SIZES if 2 * width < size < trials), trials}
+    return [(end, width) for end in sorted(ends)]
+
+
+def many(report: Report, site: ToySite, trials: int) -> None:
     """A search of so many trials on the start."""
     with site.workers(site.redis, WORKERS) as pids:
-        search = Search(site, pids, trials=max(sizes), slots=SLOTS)
-        rows = [search.window(size) for size in sizes]
+        search = Search(site, pids, trials=trials, slots=SLOTS)
+        rows = [search.window(*window) for window in windows(trials)]
         site.ended([search.campaign])
     report.rows += [{"what": "trials", **row} for row in rows]
     _flat(report, "trials", rows)
@@ -128,7 +136,7 @@ def deep(report: Report, site: ToySite, depth: int) -> None:
         for length in lengths:
             search = Search(site, pids, trials=length, slots=1, proposer="deep")
             chosen.append(search.campaign)
-            rows = [search.window(size) for size in lengths if size <= length]
+            rows = [search.window(*window) for window in windows(length)] if length == depth else []
             site.ended(chosen[-1:])
     whole = [_whole(report, site, one, f"line of {length}") for one, length in zip(chosen, lengths, strict=True)]
     report.rows += [{"what": "line", **row} for row in rows]
@@ -213,15 +221,15 @@ def _full(report: Report, target: Target) -> Target:
 def measure(report: Report) -> None:
     """Part by part; each that is not wanted is 0."""
     trials, depth, campaigns = (report.options[name] for name in ("trials", "depth", "campaigns"))
-    sizes, each = QUICK_SIZES if report.quick else [size for size in SIZES if size <= trials], EACH
+    each = EACH
     if report.quick:
-        depth, campaigns, each = QUICK_DEPTH, QUICK_CAMPAIGNS, QUICK_EACH
+        trials, depth, campaigns, each = QUICK_TRIALS, QUICK_DEPTH, QUICK_CAMPAIGNS, QUICK_EACH
     with (
         tempfile.TemporaryDirectory(prefix="ar-bench-", ignore_cleanup_errors=True) as name,
         ToySite(Path(name), rabbitmq=False) as site,
     ):
-        if sizes:
-            many(report, site, sizes)
+        if trials:
+            many(report, site, trials)
         if depth:
             deep(report, site, depth)
         if campaigns:
@@ -232,7 +240,7 @@ OPTIONS = {
     "trials": {
         "type": int,
         "default": TRIALS,
-        "help": "of the search on the start; windows end at 1,000, 10,000, 100,000",
+        "help": "of the search on the start; windows of 1,000 end at 2,000, 10,000, 100,000 and the last",
     },
     "depth": {"type": int, "default": DEPTH, "help": "of the line"},
     "campaigns": {"type": int, "default": CAMPAIGNS, "help": "at once"},

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import close_old_connections, connection
+from django.db import close_old_connections, connections
 
 from evaluators import devices, fit, preflight
 from evaluators.announce import WANTED_LEVEL, capability, worker_name
@@ -232,7 +232,7 @@ class Heartbeat:
             while not self._done.wait(heartbeat_seconds()):
                 self._beat()
         finally:
-            connection.close()
+            connections.close_all()  # of this thread; mostly there is none
 
     def _beat(self) -> None:
         latest = self._latest

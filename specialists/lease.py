@@ -6,7 +6,7 @@ import logging
 import threading
 
 from django.conf import settings
-from django.db import close_old_connections, connection
+from django.db import close_old_connections, connections
 
 from specialists import sessions
 from specialists.models import Session
@@ -47,7 +47,7 @@ class Lease:
             while not self._done.wait(RENEW_SECONDS):
                 self._renew()
         finally:
-            connection.close()
+            connections.close_all()  # of this thread; mostly there is none
 
     def _renew(self) -> None:
         try:

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
+from hashlib import sha256
 
 
 class EditKind(StrEnum):
@@ -36,10 +37,10 @@ def kind_of(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> EditKind
 
 
 @lru_cache(maxsize=64)  # children of one parent are compared one after the other
-def _shape(source: bytes) -> str | None:
-    """The program's syntax tree with its literals masked; None for what does not parse."""
+def _shape(source: bytes) -> bytes | None:
+    """SHA-256 of the program's syntax tree with its literals masked; None for what does not parse."""
     try:
-        return ast.dump(_Mask().visit(_tree(source)))
+        return sha256(ast.dump(_Mask().visit(_tree(source))).encode("utf-8", "surrogatepass")).digest()
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

@@ -7,15 +7,16 @@ import time
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.utils import timezone
 
+from evaluators.services import Heartbeat
 from specialists import launch, lease, services, sessions
 from specialists.models import Call, Session
 from specialists.vocab import SessionState
 from tests.specialists.llm_server import Asked, Reply, serving
 from tests.specialists.llm_tools import begin, honest, llm_campaign, point_at, run, spent
-from trials.models import Event, Trial
+from trials.models import Evaluation, Event, Trial
 
 
 @pytest.mark.django_db
@@ -50,6 +51,16 @@ def test_a_silent_worker_loses_its_session_and_the_slot_is_free(monkeypatch: pyt
         assert not sessions.close(held, SessionState.FAILED, note="late", view="")
         ended = Event.objects.get(kind="session_ended").payload
     assert (ended["fault"], ended["usage"]["requests"]) == ("worker", 0)
+
+
+def test_a_lease_that_ends_before_it_is_renewed_asks_for_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(
+        type(connections), "create_connection", lambda _, alias: made.append(threading.current_thread().name)
+    )
+    with lease.Lease(Session(pk=1)), Heartbeat(Evaluation(pk=1, attempt=1)):
+        pass
+    assert made == []
 
 
 @pytest.mark.django_db

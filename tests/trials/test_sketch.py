@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from trials import sketch
 
 ZLOSS = "Add an auxiliary z-loss on the logits, so that the output scale stays bounded during training."
@@ -13,6 +15,22 @@ def test_words_carry_ideas_and_are_bounded() -> None:
     assert sketch.words("The trial SHOULD use z-loss, because Z-LOSS helps.") == {"z-loss"}
     assert len(sketch.words(" ".join(f"word{chr(97 + at % 26)}{chr(97 + at // 26)}" for at in range(600)))) == 80
     assert sketch.words("") == sketch.words("0.5 \u2603 -") == frozenset()
+
+
+def test_a_process_that_reads_hypotheses_for_weeks_stays_small() -> None:
+    def read(first: int) -> int:
+        """Bytes after so many more of them, each with words of its own."""
+        for number in range(first, first + 5000):
+            own = "".join(chr(97 + number // 26**place % 26) for place in range(4))
+            sketch.keys(sketch.words(f"{ZLOSS} {AGAIN} {own}a {own}b"))
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        full = read(0)
+        assert full < 24_000_000 and read(5000) < 1.05 * full
+    finally:
+        tracemalloc.stop()
 
 
 def test_likeness_is_the_cosine_of_the_words() -> None:

@@ -18,6 +18,8 @@ from typing import cast
 import libcst as cst
 
 MAX_SOURCE_BYTES = 60_000
+FILES = 64
+"""That are remembered: a tree takes thirty times the bytes of its text. Those of the newest bases are asked again."""
 MAX_DEPTH = 80
 METAVARIABLE = re.compile(r"[A-Z]+[0-9]?_")
 LAYOUT = frozenset(
@@ -47,7 +49,7 @@ class Refused(Exception):
     """A transformation does not apply; the message says precisely why not."""
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=FILES)
 def parse(text: str) -> cst.Module:
     """Text -> tree, cached per text.
 
@@ -72,7 +74,7 @@ def _depth(tree: ast.AST) -> int:
     return deepest
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=FILES)
 def identifiers(text: str) -> frozenset[str]:
     """Every name that a file defines, reads or imports; empty when it does not parse."""
     found: set[str] = set()
