@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,8 @@ from trials.vocab import EvaluationState
 from trials.worker_models import Worker
 
 MOST_ROWS = 200
+SHOWN = ("worker", "device", "campaign", "purpose", "phase", "progress", "claimed_at", "trial__number")
+"""Of a work order."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,16 @@ def context(user: Viewer) -> dict[str, Any]:
     """For the page's template. Raises PermissionDenied."""
     now = timezone.now()
     seen = visible_campaigns(user)
+    known = {campaign.pk: campaign for campaign in waits.at_work(seen)}
     workers = list(Worker.objects.alive(now)[:MOST_ROWS])
-    holders, queues = list(_holders(workers, seen)), _queues(now)
-    found = waits.hanging(seen, now)
+    holders, queues = list(_holders(workers, seen, known)), _queues(now)
+    found = waits.waits_of(list(known.values()), now)
     age = tick_age()
     return {
         "holders": holders,
         "queues": queues,
-        "shares": list(_shares(seen)),
-        "sessions": _sessions(seen),
+        "shares": list(_shares(seen, known)),
+        "sessions": _sessions(seen, known),
         "hangs": [wait for wait in found if wait.hangs],
         "waits": [wait for wait in found if not wait.hangs],
         "alive": sum(holder.seen is not None for holder in holders),
@@ -112,18 +115,17 @@ def _people(user: Viewer) -> list[tuple[User, quotas.Used, quotas.Limits]]:
     return [(one, used[one.pk], quotas.limits_of(one)) for one in people]
 
 
-def _holders(workers: list[Worker], seen: Any) -> Iterator[Holder]:
+def _holders(workers: list[Worker], seen: Any, known: Mapping[int, Campaign]) -> Iterator[Holder]:
     """Live processes by device and name, then the silent ones that hold a lease."""
     running = Evaluation.objects.unjudged().filter(state=EvaluationState.RUNNING, campaign__bundle__isnull=True)
     orders: Mapping[str, Evaluation] = {
-        order.worker: order
-        for order in running.select_related("campaign", "trial").defer("trial__proposal", "trial__excerpt")[:MOST_ROWS]
+        order.worker: order for order in running.select_related("trial").only(*SHOWN)[:MOST_ROWS]
     }
-    visible = set(seen.at_work().values_list("pk", flat=True))
+    campaigns = _campaigns((order.campaign_id for order in orders.values()), seen, known)
 
     def holder(name: str, device: str, worker: Worker | None) -> Holder:
         order = orders.get(name)
-        shown = order is not None and order.campaign_id in visible
+        campaign = None if order is None else campaigns.get(order.campaign_id)
         return Holder(
             name=name,
             device=device,
@@ -131,17 +133,17 @@ def _holders(workers: list[Worker], seen: Any) -> Iterator[Holder]:
             has="" if worker is None else worker.device_name,
             since=None if worker is None else worker.started_at,
             seen=None if worker is None else worker.seen_at,
-            order=order if shown else None,
-            campaign=order.campaign if order is not None and shown else None,
-            hidden=order is not None and not shown,
+            order=None if campaign is None else order,
+            campaign=campaign,
+            hidden=order is not None and campaign is None,
             version="" if worker is None else str(worker.details.get("version", "")),
         )
 
     for worker in workers:
         yield holder(worker.name, worker.device, worker)
-    known = {worker.name for worker in workers}
+    heard_of = {worker.name for worker in workers}
     for name, order in orders.items():
-        if name not in known:
+        if name not in heard_of:
             yield holder(name, order.device, None)
 
 
@@ -170,7 +172,14 @@ def _queues(now: datetime) -> list[Queue]:
     return [*found, *_agent_queues(), Queue("default", judge, since, 0, None)]
 
 
-def _shares(seen: Any) -> Iterator[Sharer]:
+def _campaigns(wanted: Iterable[int], seen: Any, known: Mapping[int, Campaign]) -> dict[int, Campaign]:
+    """Those that the viewer sees; only what is not known is read, for a row of a campaign costs more than its line."""
+    found = set(wanted)
+    missing = found - known.keys()
+    return {pk: known[pk] for pk in found & known.keys()} | (seen.in_bulk(missing) if missing else {})
+
+
+def _shares(seen: Any, known: Mapping[int, Campaign]) -> Iterator[Sharer]:
     """Campaigns that this viewer sees, the greatest part first; weights of the others count."""
     rows = Evaluation.objects.in_flight().filter(campaign__bundle__isnull=True).order_by().values("campaign", "device")
     counted = rows.annotate(
@@ -183,7 +192,7 @@ def _shares(seen: Any) -> Iterator[Sharer]:
     for row in open_orders:
         total[row["device"]] += weights[row["campaign"]]
     used = {(turn.campaign_id, turn.resource): turn.used for turn in Turn.objects.filter(campaign__in=list(weights))}
-    shown = seen.in_bulk(sorted(weights, key=lambda pk: -weights[pk])[:MOST_ROWS])
+    shown = _campaigns(sorted(weights, key=lambda pk: -weights[pk])[:MOST_ROWS], seen, known)
     for row in sorted(open_orders, key=lambda row: (row["device"], -weights[row["campaign"]], row["campaign"])):
         pk, device = row["campaign"], row["device"]
         if pk in shown:
@@ -208,7 +217,12 @@ def _agent_queues() -> list[Queue]:
     return found
 
 
-def _sessions(seen: Any) -> list[Session]:
+def _sessions(seen: Any, known: Mapping[int, Campaign]) -> list[Session]:
     """Open sessions of visible campaigns, the oldest first."""
     rows = Session.objects.filter(state=SessionState.RUNNING, campaign__in=seen.live().values("pk"))
-    return list(rows.select_related("campaign").defer("note").order_by("started_at")[:MOST_ROWS])
+    found = list(rows.defer("note").order_by("started_at")[:MOST_ROWS])
+    campaigns = _campaigns((session.campaign_id for session in found), seen, known)
+    shown = [session for session in found if session.campaign_id in campaigns]
+    for session in shown:
+        session.campaign = campaigns[session.campaign_id]
+    return shown

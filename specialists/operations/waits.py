@@ -200,8 +200,16 @@ def _asked(among: list[int]) -> dict[int, list[Group]]:
 def hanging(among: CampaignQuerySet | None = None, now: datetime | None = None) -> list[Wait]:
     """What every campaign of ``among`` (all of this site) that is live, or is measured again after its end, waits for;
     what hangs comes first, then the oldest."""
-    now = now or timezone.now()
-    working = list((Campaign.objects.all() if among is None else among).at_work().order_by("-pk")[:MOST_CAMPAIGNS])
+    return waits_of(at_work(Campaign.objects.all() if among is None else among), now or timezone.now())
+
+
+def at_work(among: CampaignQuerySet) -> list[Campaign]:
+    """Those of them, the newest first, at most MOST_CAMPAIGNS."""
+    return list(among.at_work().order_by("-pk")[:MOST_CAMPAIGNS])
+
+
+def waits_of(working: Sequence[Campaign], now: datetime) -> list[Wait]:
+    """``hanging`` of campaigns that are at work."""
     facts = Facts.read(working, now)
     found: list[Wait] = list(_site(facts)) if working else []
     asked = 0
