@@ -220,7 +220,7 @@ def _agent_queues() -> list[Queue]:
 def _sessions(seen: Any, known: Mapping[int, Campaign]) -> list[Session]:
     """Open sessions of visible campaigns, the oldest first."""
     rows = Session.objects.filter(state=SessionState.RUNNING, campaign__in=seen.live().values("pk"))
-    found = list(rows.defer("note").order_by("started_at")[:MOST_ROWS])
+    found = list(rows.only("campaign", "number", "role", "worker", "started_at").order_by("started_at")[:MOST_ROWS])
     campaigns = _campaigns((session.campaign_id for session in found), seen, known)
     shown = [session for session in found if session.campaign_id in campaigns]
     for session in shown:
