@@ -12,6 +12,16 @@ def test_bare_round_trips_are_counted(toy_site: ToySite) -> None:
     assert bare.trials == 30 and bare.wall_ms > 0 and bare.cpu_ms > 0
 
 
+def test_many_trials_are_compared_over_windows_of_equal_width(toy_site: ToySite) -> None:
+    report = Report("growth", True)
+    growth.many(report, toy_site, 40)
+    first, last, whole = report.rows
+    assert (first["size"], last["size"], whole["verified"]) == (20, 40, True)
+    assert first["count"] >= 1 and last["count"] >= 1 and first["workers_mb"] > 0
+    assert growth.windows(100_000) == [(2_000, 1_000), (10_000, 1_000), (100_000, 1_000)]
+    assert growth.windows(400) == [(200, 100), (400, 100)]
+
+
 def test_a_line_grows_by_its_best_and_its_record_is_whole(toy_site: ToySite) -> None:
     report = Report("growth", True)
     growth.deep(report, toy_site, 50)
