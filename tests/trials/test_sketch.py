@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tracemalloc
+import weakref
 
 from trials import sketch
 
@@ -17,20 +17,17 @@ def test_words_carry_ideas_and_are_bounded() -> None:
     assert sketch.words("") == sketch.words("0.5 \u2603 -") == frozenset()
 
 
-def test_a_process_that_reads_hypotheses_for_weeks_stays_small() -> None:
-    def read(first: int) -> int:
-        """Bytes after so many more of them, each with words of its own."""
-        for number in range(first, first + 5000):
-            own = "".join(chr(97 + number // 26**place % 26) for place in range(4))
-            sketch.keys(sketch.words(f"{ZLOSS} {AGAIN} {own}a {own}b"))
-        return tracemalloc.get_traced_memory()[0]
-
-    tracemalloc.start()
-    try:
-        full = read(0)
-        assert full < 24_000_000 and read(5000) < 1.05 * full
-    finally:
-        tracemalloc.stop()
+def test_a_process_that_reads_hypotheses_for_weeks_remembers_the_newest() -> None:
+    read = []
+    for number in range(3 * sketch.TEXTS):
+        own = "".join(chr(97 + number // 26**place % 26) for place in range(4))
+        found = sketch.words(f"{ZLOSS} {own}a {own}b")
+        sketch.keys(found)
+        read.append(weakref.ref(found))
+    del found
+    alive = [number for number, one in enumerate(read) if one() is not None]
+    assert len(alive) <= sketch.TEXTS + sketch.KEY_SETS and alive[-1] == len(read) - 1
+    assert alive[0] >= len(read) - sketch.TEXTS - sketch.KEY_SETS
 
 
 def test_likeness_is_the_cosine_of_the_words() -> None:
