@@ -28,7 +28,7 @@ from trials.querysets import (
     TrialQuerySet,
 )
 from trials.report_models import CampaignReport as CampaignReport  # noqa: PLC0414 - a model of this app
-from trials.search_models import TrialWords  # noqa: F401 - a model of this app
+from trials.search_models import TrialWords, WordPlace  # noqa: F401 - models of this app
 from trials.share_models import Share, Turn  # noqa: F401 - models of this app
 from trials.site_models import Maintenance, SiteEvent  # noqa: F401 - models of this app
 from trials.sketch import FAILURE_LENGTH

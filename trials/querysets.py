@@ -6,9 +6,10 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from django.contrib.postgres.search import SearchQuery, SearchQueryCombinable, SearchQueryField
+from django.contrib.postgres.search import SearchQuery
 from django.db import connections, models
-from django.db.models import Func, Q, Sum, Value
+from django.db.models import Func, Q, Sum
+from django.db.models.lookups import Exact
 
 from trials.people_models import Restriction
 from trials.statements import locked
@@ -71,13 +72,6 @@ class Lockable:
         self.as_written = dict(vars(self))
         self.held_since = since
         return self
-
-
-class _Lexeme(SearchQueryCombinable, Func):  # type: ignore[misc]  # as Django's own SearchQuery
-    """One word of the index as it is written there, quoted; no parser looks into it."""
-
-    template = "%(expressions)s::tsquery"
-    output_field = SearchQueryField()
 
 
 class CampaignQuerySet(models.QuerySet[Any]):
@@ -151,13 +145,16 @@ class TrialQuerySet(models.QuerySet[Any]):
             cursor.execute(_COUNT_CHILDREN, [parents, most])
             return dict(cursor.fetchall())
 
-    def matching(self, campaign_id: int, text: str) -> Self:
-        """Trials whose hypothesis and note have the words of ``text``, as for a search engine: ``"as is" or -not``.
+    def matching(self, text: str) -> Self:
+        """Those whose hypothesis and note have the words of ``text``, as for a search engine: ``"as is" or -not``.
 
-        The index of words holds those of all campaigns; their own word leads to those of this one alone.
+        Looks at the words of each trial that is left by whatever else is asked; a text without words leaves all.
         """
         wanted = SearchQuery(text, config="english", search_type="websearch")
-        return self.filter(words__words=wanted & _Lexeme(Value(f"'campaign {campaign_id}'")))
+        length = Func(wanted, function="numnode", output_field=models.IntegerField())
+        found = self.model._meta.get_field("words").related_model._default_manager.filter(trial=models.OuterRef("pk"))
+        has = found.annotate(has=models.ExpressionWrapper(Q(words=wanted), models.BooleanField())).values("has")
+        return self.filter(Q(Exact(length, 0)) | models.Subquery(has))
 
     def for_rows(self) -> Self:
         """What the trial table shows, without the wide text columns."""

@@ -21,7 +21,7 @@ from django.db import models
 from trials.hypotheses import HypothesisKey
 from trials.models import Blob, Campaign, Event, FrontierStep, Measurement, Trial
 from trials.report_models import CampaignReport
-from trials.search_models import TrialWords
+from trials.search_models import TrialWords, WordPlace
 from trials.tally_models import (
     FrontPoint,
     Miss,
@@ -43,7 +43,7 @@ DERIVED = {(Measurement, "evaluation"), (Event, "redaction"), (Event, "salt")}
 INDEXES: frozenset[type[models.Model]] = frozenset(
     {
         HypothesisKey, TrialWords, CampaignReport, FrontPoint, Miss, MissTally, ParentTally, ReasonTally, ScoreColumn,
-        Tally, TallyScale,
+        Tally, TallyScale, WordPlace,
     }
 )  # fmt: skip
 MEMBERS: dict[type[models.Model], str] = {FrontierStep: "frontier"}

@@ -15,6 +15,8 @@ from trials.sketch import FAILURE_LENGTH
 from trials.vocab import Label, TrialState
 
 TEXT_LENGTH = 200
+#: Where a page ends: the value that rows are sorted by (None where it is the number alone), and the number.
+Place = tuple[float | None, int]
 #: Names of orders and what they say; the first is the default.
 SORTS = {
     "newest": "newest first",
@@ -36,7 +38,7 @@ class Ask:
 
     label: what was recorded; standing: what counts; failure: what failures of a kind share.
 
-    after: where the page before ended, as the value that rows are sorted by (None by number) and the number.
+    after: where the page before ended.
     errors: what could not be read, by name of the field; such a field asks for nothing.
     """
 
@@ -50,7 +52,7 @@ class Ask:
     high: float | None = None
     sort: str = "newest"
     columns: Sequence[str] = ()
-    after: tuple[float | None, int] | None = None
+    after: Place | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -126,7 +128,7 @@ def _number(given: QueryDict, name: str, errors: dict[str, str]) -> float | None
     return float(found)
 
 
-def _place(given: QueryDict, sort: str, errors: dict[str, str]) -> tuple[float | None, int] | None:
+def _place(given: QueryDict, sort: str, errors: dict[str, str]) -> Place | None:
     value = given.get("after", "")
     if not value:
         return None

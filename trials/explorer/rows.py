@@ -8,7 +8,8 @@ from typing import Any
 
 from django.db.models import Q, prefetch_related_objects
 
-from trials.explorer.ask import BY_GAIN, BY_SCORE, Ask
+from trials.explorer import words
+from trials.explorer.ask import BY_GAIN, BY_SCORE, Ask, Place
 from trials.models import Campaign, Trial
 from trials.querysets import GAINED, RANKED, TrialQuerySet
 from trials.vocab import Direction, Label
@@ -28,7 +29,7 @@ def asked(campaign: Campaign, ask: Ask) -> TrialQuerySet:
         if value := getattr(ask, name):
             rows = rows.filter(**{name: value})
     if ask.text:
-        rows = rows.matching(campaign.pk, ask.text)
+        rows = rows.matching(ask.text)
     if ask.low is not None:
         rows = rows.filter(score__gte=ask.low)
     if ask.high is not None:
@@ -69,12 +70,19 @@ def _from_place(rows: TrialQuerySet, campaign: Campaign, ask: Ask) -> TrialQuery
     )
 
 
-def page(campaign: Campaign, ask: Ask, size: int = PAGE) -> tuple[list[Any], tuple[float | None, int] | None]:
-    """At most ``size`` trials and the place where the next page begins, None when this is the last."""
-    found = _read(asked(campaign, ask).for_table(COLUMNS)[: size + 1])
-    shown = found[:size]
-    if len(found) <= size:
-        return shown, None
+def page(campaign: Campaign, ask: Ask, size: int = PAGE) -> tuple[list[Any], Place | None]:
+    """At most ``size`` trials and the place where the next page begins, None when this is the last.
+
+    Fewer than ``size`` and a place where words were looked for in as many trials as one page may cost.
+    """
+    rows, end = asked(campaign, replace(ask, text="")), None
+    if ask.text:
+        found = words.find(campaign.pk, ask.text, rows, ask.after, size + 1)
+        rows, end = rows.filter(pk__in=found.ids), found.end
+    trials = _read(rows.for_table(COLUMNS)[: size + 1])
+    shown = trials[:size]
+    if len(trials) <= size:
+        return shown, end
     column = _column(ask.sort)
     last = shown[-1]
     return shown, (getattr(last, column) if column else None, last.number)

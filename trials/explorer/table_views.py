@@ -21,6 +21,7 @@ from trials.explorer import ask as asking
 from trials.explorer import columns as shown
 from trials.explorer.ask import Ask
 from trials.explorer.rows import PAGE, among, page
+from trials.explorer.words import LOOKS
 from trials.formatting import words
 from trials.models import Campaign
 from trials.vocab import OPEN_TRIAL_STATES
@@ -67,6 +68,7 @@ def _context(campaign: Campaign, ask: Ask) -> dict[str, Any]:
         "rows_url": reverse("trials:trials-rows", args=[campaign.slug]) + ask.address(shown.DEFAULT).rstrip("?"),
         "live": PAGE if ask.sort == "newest" and ask.after is None else None,
         "page_size": PAGE,
+        "looked": f"{LOOKS:,}" if following is not None and len(found) < PAGE else "",
         "next": None if following is None else ask.address(shown.DEFAULT, after=asking.place(*following)),
         "csv": ask.address(shown.DEFAULT, columns=shown.DEFAULT),
         "filters": [_filter(ask, name, value) for name, value in ask.filters.items()],

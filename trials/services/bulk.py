@@ -102,8 +102,8 @@ def load(campaign_id: int, search: synthetic.Search, trials: int, *, actor: str,
             beside.submit(_leave).result()
     with connection.cursor() as cursor:
         cursor.execute(
-            "ANALYZE trials_trial, trials_trialwords, trials_hypothesiskey, trials_measurement, trials_event,"
-            " trials_evaluation"
+            "ANALYZE trials_trial, trials_trialwords, trials_wordplace, trials_hypothesiskey, trials_measurement,"
+            " trials_event, trials_evaluation"
         )
 
 

@@ -18,9 +18,10 @@ from tests.factories import make_campaign, run_trial, start, submit
 from tests.trials.explorer.conftest import made_up
 from tests.trials.test_views import EVIL, page
 from trials.explorer import ask as asking
-from trials.explorer import columns, rows, table_views
+from trials.explorer import columns, rows, table_views, words
 from trials.explorer.ask import Ask
 from trials.models import Campaign, Trial
+from trials.search_models import WordPlace
 from trials.services import people
 from trials.vocab import SCORED_LABELS
 
@@ -107,20 +108,87 @@ def test_notes_are_found_by_their_words_as_they_are_now(viewer: Client) -> None:
 
 
 def test_words_of_another_search_are_not_looked_through(viewer: Client) -> None:
-    """The index leads to this campaign's trials alone, and no text leads to those of another."""
     one, other = make_campaign(), make_campaign(name="Other")
     mine = run_trial(one, 2.4, parent=None, hypothesis="Warm up longer.")
-    theirs = run_trial(other, 2.4, parent=None, hypothesis=f"Warm up longer, campaign {one.pk}.")
-    people.write_note(
-        theirs, f"'campaign {one.pk}' and quieter gradients", after=0, author=User.objects.create_user("author")
-    )
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT trial_id FROM trials_trialwords WHERE words @@ %s::tsquery", [f"'campaign {one.pk}'"])
-        assert cursor.fetchall() == [(mine.pk,)]
+    theirs = run_trial(other, 2.4, parent=None, hypothesis="Warm up longer.")
+    people.write_note(theirs, "quieter gradients", after=0, author=User.objects.create_user("author"))
     for campaign, number in ((one, mine.number), (other, theirs.number)):
-        for words in ("longer", "-gradients or longer", f"campaign {campaign.pk} or warm"):
-            assert [row.number for row in rows.page(campaign, Ask(text=words), 9)[0]] == [number], words
+        for text in ("longer", "-steps or longer", "-steps"):
+            assert [row.number for row in rows.page(campaign, Ask(text=text), 9)[0]] == [number], text
     assert rows.page(one, Ask(text="gradients"), 9)[0] == []
+
+
+def test_places_are_those_of_the_words_whoever_writes_them(search: Campaign) -> None:
+    author = User.objects.create_user("author")
+    trial = Trial.objects.get(campaign=search, number=3)
+    people.write_note(trial, f"Once more, {'o' * 300}, it's a \\ path: /tmp/x", after=0, author=author)
+    people.write_note(trial, f"Twice more, {'p' * 300}", after=1, author=author)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT left(lexeme, 64), number FROM trials_trialwords JOIN trials_trial ON trials_trial.id = trial_id,"
+            " unnest(words) WHERE campaign_id = %s",
+            [search.pk],
+        )
+        expected = cursor.fetchall()
+    found = list(WordPlace.objects.filter(campaign=search).values_list("word", "number"))
+    assert sorted(found) == sorted(expected)
+    assert ("twice", 3) in found and ("p" * 64, 3) in found and ("onc", 3) not in found and ("o" * 64, 3) not in found
+
+
+SEARCHED: list[tuple[str, Callable[[Trial], bool]]] = [
+    ("momentum", has_words("momentum")),
+    ("momentum buffers", has_words("momentum", "buffers")),
+    ("momentum vocabulary", has_words("momentum", "vocabulary")),
+    ("momentum or decay", lambda t: has_words("momentum")(t) or has_words("decay")(t)),
+    ("-less", lambda t: not re.search(r"\bless\b", t.hypothesis)),
+    ('-"weight decay" loss', lambda t: has_words("loss")(t) and "weight decay" not in t.hypothesis),
+    ("7 or 12", lambda t: bool(re.search(r"\b(7|12)\b", t.hypothesis))),
+    ("the", lambda t: True),
+]
+
+
+def test_words_are_found_however_little_one_page_may_look_at(search: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left out or told twice where a page ends before it is full, in every order."""
+    monkeypatch.setattr(words, "PLACES", 11)
+    monkeypatch.setattr(words, "LOOKS", 17)
+    everything = all_trials(search)
+    for text, keeps in SEARCHED:
+        for sort, (shown, key, falling) in ORDERS.items():
+            expected = sorted((t for t in everything if keeps(t) and shown(t)), key=key, reverse=falling)
+            assert through_pages(search, Ask(text=text, sort=sort)) == [t.number for t in expected], (text, sort)
+
+
+def test_words_with_signs_are_looked_for_as_they_are(viewer: Client) -> None:
+    campaign = make_campaign()
+    run_trial(campaign, 2.4, parent=None)
+    texts = ("Read C:\\temp\\x first.", "It's O'Brien's idea.", "See http://a.org/b for it.", f"Try {'a' * 90}b.")
+    for text in texts:
+        run_trial(campaign, 2.5, hypothesis=text)
+    asked = ("C:\\temp\\x", "o'brien", "a.org/b", f"{'a' * 90}b")
+    assert [[t.number for t in rows.page(campaign, Ask(text=text), 9)[0]] for text in asked] == [[1], [2], [3], [4]]
+    assert rows.page(campaign, Ask(text="a" * 91), 9)[0] == []
+    assert rows.page(campaign, Ask(text="' & | ! ( \\"), 9)[0] != [], "no word asks for nothing"
+    many = " or ".join(f"w{number}" for number in range(30))
+    assert rows.page(campaign, Ask(text=f"{many} or idea"), 9)[0][0].number == 2
+
+
+def test_a_page_says_where_it_stopped_looking(
+    viewer: Client, search: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(words, "PLACES", 1)
+    monkeypatch.setattr(words, "LOOKS", 5)
+    base = f"{search.get_absolute_url()}trials/?sort=best&column=number&q="
+    ranked = sorted(filter(scored, all_trials(search)), key=lambda trial: (trial.score or 0, trial.number))
+    told = " ".join(trial.hypothesis.lower() for trial in ranked[:5])
+    near = re.findall(r"[a-z]{6,}", ranked[1].hypothesis.lower())[0]
+    far = next(word for word in re.findall(r"[a-z]{6,}", ranked[-1].hypothesis.lower()) if word not in told)
+    html = page(viewer, base + near)
+    found = [int(number) for number in re.findall(r'<tr data-number="(\d+)"', html)]
+    assert found == [trial.number for trial in ranked[:5] if near in trial.hypothesis.lower()]
+    assert "Look further" in html and "Up to 1,000 trials were looked through" in html
+    assert f"after={ranked[4].score!r}~{ranked[4].number}" in html.replace("%7E", "~")
+    html = page(viewer, base + far)
+    assert "None of the next 1,000 trials" in html and "Look further" in html and "<tr " not in html
 
 
 def test_where_higher_is_better_the_best_is_the_highest(db: None) -> None:
@@ -244,7 +312,7 @@ def test_a_page_takes_the_same_queries_at_any_length(
 ) -> None:
     campaign = made_up(trials)
     for query in ("", "?sort=best", "?q=momentum&standing=discard", "?sort=gain&role=optimization&low=1"):
-        with django_assert_max_num_queries(7):
+        with django_assert_max_num_queries(10):
             page(viewer, f"{campaign.get_absolute_url()}trials/{query}")
 
 
