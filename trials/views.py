@@ -57,7 +57,8 @@ def campaigns(request: HttpRequest) -> HttpResponse:
 
 
 def _card(campaign: Campaign, steps: list[analytics.Step]) -> dict[str, Any]:
-    left = max(0.0, 3600 * campaign.max_hours - _elapsed(campaign)) if campaign.state in LIVE_CAMPAIGN_STATES else None
+    is_live = campaign.state in LIVE_CAMPAIGN_STATES and campaign.bundle is None
+    left = max(0.0, 3600 * campaign.max_hours - _elapsed(campaign)) if is_live else None
     spark = charts.sparkline(steps, campaign.last_number)
     return {"campaign": campaign, "spark": spark, "steps": len(steps), "seconds_left": left}
 

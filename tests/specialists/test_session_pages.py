@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from specialists import lease, services, sessions
-from specialists.models import Session
+from specialists.models import Account, Session
+from specialists.purses import purses
 from specialists.transcript import PART_CHARACTERS
 from specialists.vocab import SessionState
 from tests.factories import finish, make_campaign, start, submit
@@ -31,8 +36,8 @@ def reader(client: Client) -> Client:
     return client
 
 
-def page(client: Client, address: str) -> str:
-    answer = client.get(address)
+def page(client: Client, address: str, **headers: Any) -> str:
+    answer = client.get(address, headers=headers)
     assert answer.status_code == 200
     return answer.content.decode()
 
@@ -115,3 +120,43 @@ def test_strangers_and_wrong_numbers_get_nothing(client: Client) -> None:
     client.force_login(User.objects.create_user("ada"))
     assert client.get(f"/campaigns/{campaign.slug}/sessions/7/").status_code == 404
     assert client.get("/campaigns/none/sessions/").status_code == 404
+
+
+def test_the_list_of_campaigns_says_what_is_left_of_the_money(
+    reader: Client, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    with serving(honest) as server:
+        point_at(monkeypatch, server, LLM_CAMPAIGN_USD="5.00", LLM_SESSION_USD="4")
+        limited = llm_campaign(name="Limited")
+        monkeypatch.delenv("LLM_CAMPAIGN_USD")
+        free = llm_campaign(name="Free")
+        for campaign in (limited, free):
+            run(begin(campaign))
+    catalogue = make_campaign(name="Catalogue")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT session.campaign_id, sum(call.cost) FROM specialists_call AS call"
+            " JOIN specialists_session AS session ON session.id = call.session_id GROUP BY 1"
+        )
+        paid = dict(cursor.fetchall())
+    assert set(paid) == {limited.pk, free.pk} and all(paid.values())
+    found = purses([limited, free, catalogue])
+    assert {pk: (purse.paid, purse.left) for pk, purse in found.items()} == {
+        limited.pk: (paid[limited.pk], 5 - paid[limited.pk]),
+        free.pk: (paid[free.pk], None),
+    }
+    cards = page(reader, "/", **{"HX-Request": "true"}).split('<li class="campaign-card"')[1:]
+    money = {card.split('"')[1]: re.findall(r"data-money>([^<]*)<", card) for card in cards}
+    assert money == {
+        "catalogue": [],
+        "free": [f"${paid[free.pk]:.2f} paid"],
+        "limited": [f"${5 - paid[limited.pk]:.2f} of $5.00 left"],
+    }
+    with CaptureQueriesContext(connection) as few:
+        page(reader, "/", **{"HX-Request": "true"})
+    for number in range(9):
+        llm_campaign(name=f"More {number}")
+    with django_assert_num_queries(len(few)):
+        page(reader, "/", **{"HX-Request": "true"})
+    Account.objects.filter(campaign=limited, role="").update(unpriced=2)
+    assert "+ 2 not priced" in page(reader, "/", **{"HX-Request": "true"})
