@@ -222,3 +222,32 @@ def test_live_cells_are_written_as_a_fresh_page_writes_them(page: Page) -> None:
     for name in ("short", "visible", "words"):
         shown = page.evaluate(script, [[name], texts])[0]
         assert shown == [getattr(formatting, name)(text) for text in texts]
+
+
+def test_a_link_holds_what_the_page_shows(chromium: Browser, page: Page, site_url: str, hostile: Campaign) -> None:
+    """Copied where the browser lets, else shown to be copied; it opens the same rows, for a stranger the log-in."""
+    page.goto(f"{hostile.get_absolute_url()}trials/?sort=oldest")
+    page.locator("#f-state").select_option("finished")
+    page.wait_for_url("**state=finished**")
+    page.evaluate(
+        "Object.defineProperty(navigator, 'clipboard', { value: { writeText: async (t) => { window.got = t } } })"
+    )
+    page.get_by_role("button", name="Copy a link").click()
+    expect(page.locator("[data-share-told]")).to_contain_text("The link is copied")
+    link = page.evaluate("window.got")
+    assert link == page.url and "sort=oldest" in link and "state=finished" in link
+    page.keyboard.press("Escape")
+    expect(page.locator("[data-shared]")).to_be_hidden()
+    page.evaluate("navigator.clipboard.writeText = undefined")
+    page.get_by_role("button", name="Copy a link").click()
+    expect(page.locator("[data-share-told]")).to_contain_text("Copy this address")
+    expect(page.get_by_label("Address")).to_have_value(link)
+    shown = page.locator("tr[data-number]").evaluate_all("(rows) => rows.map((row) => row.dataset.number)")
+    page.locator("h1").click()
+    expect(page.locator("[data-shared]")).to_be_hidden()
+    page.goto(link)
+    assert page.locator("tr[data-number]").evaluate_all("(rows) => rows.map((row) => row.dataset.number)") == shown
+    stranger = chromium.new_context(base_url=site_url).new_page()
+    stranger.goto(link)
+    expect(stranger.get_by_label("Username")).to_be_visible()
+    stranger.context.close()
