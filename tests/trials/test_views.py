@@ -251,7 +251,7 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_trials(
         )
     start(submit(campaign))
     base = campaign.get_absolute_url()
-    limits = {"/": 7, base: 15, f"{base}charts/frontier.json": 8, f"{base}charts/labels.json": 8,
+    limits = {"/": 8, base: 15, f"{base}charts/frontier.json": 8, f"{base}charts/labels.json": 8,
               f"{base}charts/roles.json": 8, f"{base}charts/throughput.json": 8, f"{base}head.json": 8,
               f"{base}trials/3/": 22, f"{base}?before=4": 14}  # fmt: skip
     for address, limit in limits.items():
