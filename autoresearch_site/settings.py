@@ -164,15 +164,16 @@ def _surviving(database: dict[str, Any]) -> dict[str, Any]:
         "keepalives_count": 3,
         "tcp_user_timeout": 1000 * LEASE_SECONDS,
         # Only what trials.statements runs is prepared (queries of the mapper carry their values in their text), and all
-        # of that goes by indexes, whatever the values: planned once.
+        # of that goes by indexes, whatever the values: planned once. A plan that is made while a table is tiny must not
+        # read all of it, for it is kept while the table grows: a page by an index costs no more than one in order.
         "prepare_threshold": 5,
         # A host that is stopped or cut off inside a transaction holds a campaign's lock: its server lets go of it.
-        "options": "-c plan_cache_mode=force_generic_plan "
+        "options": "-c plan_cache_mode=force_generic_plan -c random_page_cost=1.1 "
         f"-c idle_in_transaction_session_timeout={LEASE_SECONDS}s -c tcp_keepalives_idle={probes} "
         f"-c tcp_keepalives_interval={probes} -c tcp_keepalives_count=3",
     }
     return database | {
-        "CONN_MAX_AGE": 60,
+        "CONN_MAX_AGE": 600,  # a new connection plans all statements anew
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": options | database.get("OPTIONS", {}),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from functools import lru_cache
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter as BaseJsonFormatter
@@ -16,10 +17,15 @@ SECRET_NAMES = re.compile(r"(API_?KEY|_KEY|TOKEN|SECRET|PASSWORD|DATABASE_URL|BR
 LEAST_LENGTH = 8
 
 
+@lru_cache(maxsize=1_000)
+def _names_secret(name: str) -> bool:
+    return SECRET_NAMES.search(name) is not None
+
+
 def secrets_of_environment() -> list[str]:
     """Values that must not be written anywhere, longest first."""
-    found = {value for name, value in os.environ.items() if SECRET_NAMES.search(name) and len(value) >= LEAST_LENGTH}
-    return sorted(found, key=len, reverse=True)
+    values = {os.environ[name] for name in os.environ if _names_secret(name)}
+    return sorted((value for value in values if len(value) >= LEAST_LENGTH), key=len, reverse=True)
 
 
 def redact(text: str) -> str:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+CONTEXT = 3
+"""Lines shown around a change."""
+_HUNK = re.compile(r"^@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
 
 
 def unified_diff(before: Mapping[str, str], after: Mapping[str, str]) -> str:
@@ -12,11 +17,26 @@ def unified_diff(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     for name in sorted(set(before) | set(after)):
         old, new = before.get(name, ""), after.get(name, "")
         if old != new:
-            lines = difflib.unified_diff(
-                old.splitlines(keepends=True), new.splitlines(keepends=True), f"a/{name}", f"b/{name}"
-            )
+            lines = _lines(old.splitlines(keepends=True), new.splitlines(keepends=True), name)
             parts += [line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines]
     return "".join(parts)
+
+
+def _lines(old: Sequence[str], new: Sequence[str], name: str) -> Iterator[str]:
+    """Of one file. Only what lies between the common start and the common end is compared, with its context."""
+    shorter = min(len(old), len(new))
+    start = next((at for at in range(shorter) if old[at] != new[at]), shorter)
+    most = shorter - start
+    end = next((at for at in range(most) if old[-1 - at] != new[-1 - at]), most)
+    above, below = max(0, start - CONTEXT), max(0, end - CONTEXT)
+    left, right = old[above : len(old) - below], new[above : len(new) - below]
+    for line in difflib.unified_diff(left, right, f"a/{name}", f"b/{name}", n=CONTEXT):
+        hunk = _HUNK.match(line)
+        if hunk is None:
+            yield line
+        else:
+            before, many, after, others = hunk.groups(default="")
+            yield f"@@ -{int(before) + above}{many} +{int(after) + above}{others} @@\n"
 
 
 def decode(files: Mapping[str, bytes]) -> dict[str, str]:

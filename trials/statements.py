@@ -6,9 +6,10 @@ runs a few times per trial is therefore written as SQL; everything else stays a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 import psycopg
@@ -24,11 +25,32 @@ Part = tuple[str, Sequence[Any]]
 LAST_NUMBER = 2**31 - 1
 
 
-class _Prepared(psycopg.Cursor[Any]):
+class _Prepared(psycopg.RawCursor[Any]):
     """A cursor whose parameters travel beside the text, which is parsed and planned once per connection."""
 
     def execute(self, query: Any, params: Any = None, **_: Any) -> _Prepared:
-        return super().execute(query, params, prepare=True)
+        text, names = _numbered(query)
+        values = params if names is None or params is None else [params[name] for name in names]
+        return super().execute(text, values, prepare=True)
+
+
+_PLACE = re.compile(r"%(?:([s%])|\((\w+)\)s)")
+
+
+@lru_cache(maxsize=1_000)
+def _numbered(query: str) -> tuple[bytes, tuple[str, ...] | None]:
+    """The text with the server's own placeholders, and the names of its values in their order, None without names:
+    psycopg would look for them anew each time in a text of more than 4,096 characters."""
+    places: dict[str, int] = {}
+
+    def numbered(found: re.Match[str]) -> str:
+        sign, name = found.groups()
+        if sign == "%":
+            return sign
+        return f"${places.setdefault(name or str(len(places)), len(places) + 1)}"
+
+    text = _PLACE.sub(numbered, query).encode()
+    return text, tuple(places) if "%(" in query else None
 
 
 def rows(sql: str, values: Values) -> list[tuple[Any, ...]]:

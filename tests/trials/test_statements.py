@@ -72,3 +72,13 @@ def test_statements_without_an_answer_go_together() -> None:
     statements.together([rows.updating(one, "reason"), rows.updating(two, "reason", "failure")])
     found = Trial.objects.of(campaign.pk).order_by("number").values_list("reason", "failure")
     assert list(found) == [("first", ""), ("second", "a key")]
+
+
+@pytest.mark.django_db
+def test_placeholders_are_numbered_by_place_or_by_name_however_long_the_text_is() -> None:
+    long = " " * 5_000
+    assert statements.rows(f"SELECT %s::int - %s::int, 7 %% 4{long}", [9, 2]) == [(7, 3)]
+    sql = f"SELECT %(b)s::int - %(a)s::int, %(b)s::int, '%%s'{long}"
+    assert statements.rows(sql, {"a": 1, "b": 5, "unused": 0}) == [(4, 5, "%s")]
+    with pytest.raises(KeyError, match="a"):
+        statements.rows(sql, {"b": 5})

@@ -7,7 +7,7 @@ of rows and choose among them; it may not filter until it finds enough. Each tri
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -170,7 +170,8 @@ def entries(campaign_id: int, numbers: Iterable[int], up_to: int | None) -> dict
     if not wanted:
         return {}
     values = {"campaign": campaign_id, "numbers": wanted, "up_to": _up_to(up_to)}
-    return {row[0]: _entry(row) for row in rows(_BY_NUMBER, values)}
+    found = rows(_BY_NUMBER, values)
+    return dict(zip((row[0] for row in found), _entries(found), strict=True))
 
 
 @dataclass(frozen=True)
@@ -194,9 +195,11 @@ def blocks(direction: str, *, shared: bool, **values: Any) -> Blocks:
     places: dict[str, list[tuple[int, int]]] = {name: [] for name in BLOCKS}
     foretold: list[Sequence[float]] = [(), ()]
     values["up_to"] = _up_to(values["up_to"])
-    for named, promised, measured, *row in rows(_blocks(direction, shared), values):
-        number = row[0]
-        found[number] = _entry(row)
+    answer = rows(_blocks(direction, shared), values)
+    for (named, promised, measured, number, *_), entry in zip(
+        answer, _entries([row[3:] for row in answer]), strict=True
+    ):
+        found[number] = entry
         if promised is not None:
             foretold = [promised, measured]
         for one in named:
@@ -217,9 +220,10 @@ def _blocks(direction: str, shared: bool) -> str:
     return _BLOCKS.format(shared=str(shared).lower(), mine=mine, order=order, **codes)
 
 
-def _entry(row: Sequence[Any]) -> Entry:
-    plain: list[Any]
-    *plain, numbers, transforms, foretold = row
-    by: Any = json.loads(transforms) if transforms is not None else None
-    told: Any = {} if numbers == "{}" else json.loads(numbers)
-    return Entry(*[*plain, told, {} if by is None else {"transforms": by}, foretold])
+def _entries(found: Sequence[Sequence[Any]]) -> Iterator[Entry]:
+    """Of the columns' values. All JSON in them is parsed at once: a call for each costs more than the parsing."""
+    texts = [text or "null" for *_, numbers, transforms, _ in found for text in (numbers, transforms)]
+    parsed = iter(json.loads(f"[{','.join(texts)}]"))
+    for *plain, _, _, foretold in found:
+        numbers, transforms = next(parsed), next(parsed)
+        yield Entry(*plain, numbers, {} if transforms is None else {"transforms": transforms}, foretold)
