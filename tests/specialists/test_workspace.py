@@ -34,9 +34,7 @@ def test_git_makes_the_edited_files_of_a_diff(tmp_path: Path, ends: str) -> None
     for name, text in before.items():
         (tmp_path / name).write_text(text)
     diff = unified_diff(before, after)
-    ran = subprocess.run(
-        ["git", "apply", "-"], cwd=tmp_path, input=diff, text=True, capture_output=True, check=False
-    )
+    ran = subprocess.run(["git", "apply", "-"], cwd=tmp_path, input=diff, text=True, capture_output=True, check=False)
     assert ran.stderr == ""
     assert {name: (tmp_path / name).read_text() for name in after} == after
 
