@@ -226,4 +226,4 @@ def _entries(found: Sequence[Sequence[Any]]) -> Iterator[Entry]:
     parsed = iter(json.loads(f"[{','.join(texts)}]"))
     for *plain, _, _, foretold in found:
         numbers, transforms = next(parsed), next(parsed)
-        yield Entry(*plain, numbers, {} if transforms is None else {"transforms": transforms}, foretold)
+        yield Entry(*[*plain, numbers, {} if transforms is None else {"transforms": transforms}, foretold])
