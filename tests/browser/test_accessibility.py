@@ -22,6 +22,7 @@ OPENED = {
     "lineage": "document.querySelectorAll('.tree-more details').forEach((each) => { each.open = true; })",
     "trial": "document.querySelectorAll('details').forEach((each) => { each.open = true; })",
     "trials": "document.querySelector('.column-choice').open = true",
+    "asked": "document.querySelector('[data-share]').click()",
 }
 
 
@@ -53,7 +54,8 @@ def serious(page: Page) -> list[Any]:
 
 def test_axe_finds_nothing_serious_on_any_page_in_either_theme(page: Page, rich: Campaign) -> None:
     launched()
-    wanted = [*pages([rich]), ("trial-1", f"{rich.get_absolute_url()}trials/1/"), ("missing", "/campaigns/none/")]
+    wanted = [*pages([rich]), ("trial-1", f"{rich.get_absolute_url()}trials/1/"), ("missing", "/campaigns/none/"),
+              ("asked", f"{rich.get_absolute_url()}trials/?q=nobodysaidthis&state=finished")]  # fmt: skip
     for name, address in wanted:
         page.emulate_media(color_scheme="light", reduced_motion="reduce")
         page.goto(address)

@@ -159,4 +159,4 @@ def test_the_list_of_campaigns_says_what_is_left_of_the_money(
     with django_assert_num_queries(len(few)):
         page(reader, "/", **{"HX-Request": "true"})
     Account.objects.filter(campaign=limited, role="").update(unpriced=2)
-    assert "+ 2 not priced" in page(reader, "/", **{"HX-Request": "true"})
+    assert "2 requests not priced" in page(reader, "/", **{"HX-Request": "true"})

@@ -18,7 +18,7 @@ from trials.explorer.ask import Place
 from trials.search_models import WORD_LENGTH
 
 #: Places of words, and trials in their order, that are looked at for one page.
-PLACES, LOOKS = 1_000, 1_000
+PLACES, LOOKS = 700, 700
 #: So many words of a question are told apart; more of them are only looked for where those lead.
 WORDS = 12
 _TOKEN = re.compile(r"'(?P<word>(?:[^']|'')+)'|(?P<other>[|(])")

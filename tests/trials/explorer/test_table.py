@@ -185,10 +185,10 @@ def test_a_page_says_where_it_stopped_looking(
     html = page(viewer, base + near)
     found = [int(number) for number in re.findall(r'<tr data-number="(\d+)"', html)]
     assert found == [trial.number for trial in ranked[:5] if near in trial.hypothesis.lower()]
-    assert "Look further" in html and "Up to 1,000 trials were looked through" in html
+    assert "Look further" in html and "Up to 700 trials were looked through" in html
     assert f"after={ranked[4].score!r}~{ranked[4].number}" in html.replace("%7E", "~")
     html = page(viewer, base + far)
-    assert "None of the next 1,000 trials" in html and "Look further" in html and "<tr " not in html
+    assert "None of the next 700 trials" in html and "Look further" in html and "<tr " not in html
 
 
 def test_where_higher_is_better_the_best_is_the_highest(db: None) -> None:
