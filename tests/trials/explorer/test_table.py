@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -118,7 +119,7 @@ def test_words_of_another_search_are_not_looked_through(viewer: Client) -> None:
     assert rows.page(one, Ask(text="gradients"), 9)[0] == []
 
 
-def test_places_are_those_of_the_words_whoever_writes_them(search: Campaign) -> None:
+def test_places_are_those_of_the_words_whoever_writes_them(search: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
     author = User.objects.create_user("author")
     trial = Trial.objects.get(campaign=search, number=3)
     people.write_note(trial, f"Once more, {'o' * 300}, it's a \\ path: /tmp/x", after=0, author=author)
@@ -133,6 +134,13 @@ def test_places_are_those_of_the_words_whoever_writes_them(search: Campaign) -> 
     found = list(WordPlace.objects.filter(campaign=search).values_list("word", "number"))
     assert sorted(found) == sorted(expected)
     assert ("twice", 3) in found and ("p" * 64, 3) in found and ("onc", 3) not in found and ("o" * 64, 3) not in found
+    migration = import_module("trials.migrations.0025_words_by_campaign_and_number")
+    monkeypatch.setattr(migration, "BATCH", 70)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM trials_wordplace WHERE number <> 5")
+    migration.fill(None, None)
+    filled = WordPlace.objects.filter(campaign=search).values_list("word", "number")
+    assert sorted(filled) == sorted(expected), "those of before the migration"
 
 
 SEARCHED: list[tuple[str, Callable[[Trial], bool]]] = [
