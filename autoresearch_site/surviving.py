@@ -1,4 +1,4 @@
-"""A worker that outlives its broker: kombu's channel to Redis where a connection is lost while it is being closed."""
+"""kombu's channel to Redis: it outlives a connection that is lost while it is being closed, and keeps its client."""
 
 from __future__ import annotations
 
@@ -15,11 +15,21 @@ class SurvivingChannel(Channel):
     the AttributeError ends the worker, with all that it measures. An error of the connection has it connect again.
     """
 
+    _kept: Any = None
+
     def _connparams(self, *arguments: Any, **named: Any) -> dict[str, Any]:
         if self.connection.client is None:
             raise redis.exceptions.ConnectionError("the connection to the broker was closed")
         found: dict[str, Any] = super()._connparams(*arguments, **named)  # type: ignore[misc]
         return found
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """One client for a pool of connections. kombu makes a new one for every message that is sent, taken or done."""
+        if asynchronous:
+            return super()._create_client(asynchronous=True)
+        if self._kept is None or self._kept.connection_pool is not self.pool:
+            self._kept = super()._create_client()
+        return self._kept
 
 
 def install() -> None:
