@@ -78,8 +78,7 @@ SELECT {_COLUMNS} FROM trials_trial AS t LEFT JOIN trials_trial AS parent ON par
 """  # noqa: S608 - words of this program
 
 # The chain: from the best towards the root, parent by parent while every row is wanted, then by skips as long as they
-# do not jump over the wanted rows at the root. A skip that was never written is walked around by parents. Rows are
-# fetched one by one (OFFSET 0): the planner, who expects more of them, reads a table of some thousand trials whole.
+# do not jump over the wanted rows at the root. A skip that was never written is walked around by parents.
 _BLOCKS = f"""
 WITH RECURSIVE walk AS (
     SELECT id, number, depth, parent_id, skip FROM trials_trial WHERE id = %(best)s AND {{shared}}
@@ -139,8 +138,7 @@ SELECT named.blocks,
        CASE WHEN t.id = %(best)s THEN (SELECT array_agg(came ORDER BY number DESC) FROM newest WHERE {_FORETOLD}) END,
        {_COLUMNS}
   FROM (SELECT id, array_agg(block::int) AS blocks FROM named GROUP BY id) AS named
- CROSS JOIN LATERAL (SELECT * FROM trials_trial WHERE id = named.id OFFSET 0) AS t
-  LEFT JOIN trials_trial AS parent ON parent.id = t.parent_id
+  JOIN trials_trial AS t ON t.id = named.id LEFT JOIN trials_trial AS parent ON parent.id = t.parent_id
 """  # noqa: S608 - words of this program
 
 
