@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 EVALUATORS, MODELS = "evaluators.", "agents.models"
 COLLECT_AFTER = (10_000, 10, 10)
 """Objects until Python looks for unreachable cycles: at its default of 700 that is a tenth of a session's CPU."""
+BY_INDEX = " -c enable_seqscan=off -c jit=off"
 _device_kinds: list[str] = []
 _announcers: list[Any] = []
 
@@ -116,6 +117,15 @@ def _pool_process_started(**_: object) -> None:
         announcer = import_module("evaluators.announce").Announcer(kind)  # needs the models, which are loaded by now
         announcer.start()
         _announcers.append(announcer)
+
+
+@worker_process_init.connect
+def _statements_go_by_index(**_: object) -> None:
+    """A worker asks the same few statements all the time. One that was planned when tables were tiny would read all of
+    them for as long as that plan is kept. What has to read a table counts as dear then: no reason to compile it."""
+    options = connection.settings_dict["OPTIONS"]
+    if "plan_cache_mode" in options["options"] and BY_INDEX not in options["options"]:
+        options["options"] += BY_INDEX
 
 
 @worker_process_shutdown.connect

@@ -9,7 +9,8 @@ from celery.fixups.django import DjangoWorkerFixup
 from celery.signals import task_postrun, task_prerun
 from django.db import connection
 
-from autoresearch_site.celery import app
+from autoresearch_site.celery import _statements_go_by_index, app
+from trials import statements
 from trials.models import Campaign
 
 
@@ -48,3 +49,24 @@ def test_a_connection_serves_many_tasks_unasked_and_a_lost_one_is_replaced(monke
     between_tasks()
     assert Campaign.objects.count() == 0
     assert connection.connection.info.backend_pid != backend
+
+
+@pytest.mark.django_db(transaction=True)
+def test_statements_of_a_worker_go_by_index_however_small_a_table_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plan() -> str:
+        connection.close()  # what a connection asks for it asks at its start
+        found = statements.rows("EXPLAIN SELECT * FROM trials_evaluation WHERE id = 1 AND state = 'queued'", [])
+        return "\n".join(line for [line] in found)
+
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE trials_evaluation")
+    given = connection.settings_dict["OPTIONS"]
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", dict(given))
+    for _ in range(2):
+        _statements_go_by_index()
+    assert "Index Scan" in plan()
+    assert connection.settings_dict["OPTIONS"]["options"].count("enable_seqscan") == 1
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", given | {"options": "-c work_mem=4MB"})
+    _statements_go_by_index()
+    assert connection.settings_dict["OPTIONS"]["options"] == "-c work_mem=4MB"
+    connection.close()
