@@ -26,9 +26,9 @@ class SurvivingChannel(Channel):
     def _create_client(self, asynchronous: bool = False) -> Any:
         """One client for a pool of connections. kombu makes a new one for every message that is sent, taken or done."""
         if asynchronous:
-            return super()._create_client(asynchronous=True)
+            return super()._create_client(asynchronous=True)  # type: ignore[misc]
         if self._kept is None or self._kept.connection_pool is not self.pool:
-            self._kept = super()._create_client()
+            self._kept = super()._create_client()  # type: ignore[misc]
         return self._kept
 
 
