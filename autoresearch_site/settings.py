@@ -221,8 +221,9 @@ CELERY_BROKER_CONNECTION_TIMEOUT = 5.0
 CELERY_BROKER_HEARTBEAT = 20
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
     {
-        # A second delivery changes nothing (claims are conditional); a long trial should not cause one by the clock.
-        "visibility_timeout": 24 * 3600,
+        # What a worker has taken it keeps to itself, and gives back when it ends in good order. A copy in Redis would be
+        # delivered again by the clock alone, in the middle of a long trial; what a killed worker had the tick finds.
+        "ack_emulation": False,
         "health_check_interval": 10,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,

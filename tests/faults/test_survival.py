@@ -159,6 +159,22 @@ def test_a_connection_to_the_broker_that_is_closed_again_is_a_lost_one() -> None
         channel.connection.client = there
 
 
+def test_a_message_that_is_taken_and_not_done_goes_back_and_has_no_copy_meanwhile() -> None:
+    def connected() -> kombu.Connection:
+        return kombu.Connection(settings.BROKER_URL, transport_options=settings.CELERY_BROKER_TRANSPORT_OPTIONS)
+
+    with connected() as broker, broker.SimpleQueue("taken") as queue:
+        queue.put("work")
+        assert queue.get(timeout=10).payload == "work"
+        client = queue.channel._create_client()
+        assert client is queue.channel._create_client()
+        assert [client.exists(name) for name in ("taken", "unacked", "unacked_index")] == [0, 0, 0]
+    with connected() as broker, broker.SimpleQueue("taken") as queue:
+        message = queue.get(timeout=10)
+        assert message.payload == "work"
+        message.ack()
+
+
 @pytest.mark.django_db
 def test_ticks_that_piled_up_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     cache.delete("tick")
