@@ -221,8 +221,8 @@ CELERY_BROKER_CONNECTION_TIMEOUT = 5.0
 CELERY_BROKER_HEARTBEAT = 20
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
     {
-        # What a worker has taken it keeps to itself, and gives back when it ends in good order. A copy in Redis would be
-        # delivered again by the clock alone, in the middle of a long trial; what a killed worker had the tick finds.
+        # What a worker has taken it keeps to itself, and gives back when it ends in good order. A copy in Redis would
+        # be delivered again by the clock alone, in the middle of a long trial; what a killed worker had the tick finds.
         "ack_emulation": False,
         "health_check_interval": 10,
         "socket_connect_timeout": 5,
