@@ -6,7 +6,7 @@ With policy ``none`` an agent learns the scores of the start and of the best tri
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from django.db.models import Q
@@ -49,7 +49,10 @@ class TrialLibrary:
 
     def __init__(self, campaign: Campaign, view: LineageSlice) -> None:
         self._campaign, self._view = campaign, view
-        self._visible: TrialQuerySet = visible_trials(campaign, view.role, view.up_to)
+
+    @cached_property
+    def _visible(self) -> TrialQuerySet:
+        return visible_trials(self._campaign, self._view.role, self._view.up_to)
 
     def search(self, words: str, role: str, label: str, *, best_first: bool, below: int | None) -> Sequence[TrialText]:
         """Visible trials whose hypothesis or reason holds every word, at most ROWS."""

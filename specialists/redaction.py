@@ -18,13 +18,13 @@ LEAST_LENGTH = 8
 
 
 @lru_cache(maxsize=1_000)
-def _names_secret(name: str) -> bool:
-    return SECRET_NAMES.search(name) is not None
+def _names_secret(name: bytes) -> bool:
+    return SECRET_NAMES.search(os.fsdecode(name)) is not None
 
 
 def secrets_of_environment() -> list[str]:
     """Values that must not be written anywhere, longest first."""
-    values = {os.environ[name] for name in os.environ if _names_secret(name)}
+    values = {os.fsdecode(os.environb[name]) for name in os.environb if _names_secret(name)}
     return sorted((value for value in values if len(value) >= LEAST_LENGTH), key=len, reverse=True)
 
 

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 import psycopg
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 
 from trials.vocab import SCORED_LABELS
 
@@ -143,9 +143,11 @@ def _readers(model: type[models.Model]) -> tuple[list[str], list[tuple[int, Any]
 
 
 def _cursor() -> Any:
-    connection.ensure_connection()
-    cursor: Any = _Prepared(connection.connection)
-    return connection.make_debug_cursor(cursor) if connection.queries_logged else connection.make_cursor(cursor)
+    own: Any = connections[DEFAULT_DB_ALIAS]  # looked up once: ``connection`` asks for it with every attribute
+    if own.connection is None:
+        own.ensure_connection()
+    cursor = _Prepared(own.connection)
+    return own.make_debug_cursor(cursor) if own.queries_logged else own.make_cursor(cursor)
 
 
 def one_of(words: Iterable[str]) -> str:
