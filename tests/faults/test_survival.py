@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import kombu
 import pytest
+import redis.exceptions
 from celery.beat import Scheduler
 from django.conf import settings
 from django.core.cache import cache
@@ -173,6 +176,24 @@ def test_a_message_that_is_taken_and_not_done_goes_back_and_has_no_copy_meanwhil
         message = queue.get(timeout=10)
         assert message.payload == "work"
         message.ack()
+
+
+def test_a_message_that_no_broker_takes_back_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    options = settings.CELERY_BROKER_TRANSPORT_OPTIONS
+    with kombu.Connection(settings.BROKER_URL, transport_options=options) as broker:
+        queue = broker.SimpleQueue("untaken")
+        queue.put("work")
+        assert queue.get(timeout=10).payload == "work"
+        asked = []
+
+        def away(*_: object, **__: object) -> None:
+            asked.append(1)
+            raise redis.exceptions.ConnectionError("the broker is away")
+
+        monkeypatch.setattr(queue.channel, "_put", away)
+        queue.channel.close()
+    assert (asked, list(tmp_path.iterdir())) == ([1], [])
 
 
 @pytest.mark.django_db
