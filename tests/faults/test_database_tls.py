@@ -31,10 +31,10 @@ def migrations(url: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_connection_of_a_search_is_encrypted(toy_site: ToySite) -> None:
     report = Report("growth", True)
-    growth.many(report, toy_site, (10, 40))
+    growth.many(report, toy_site, 40)
     first, last, whole = report.rows
-    assert [first["size"], last["size"], whole["violations"], whole["verified"]] == [10, 40, [], True]
-    assert last["count"] >= 15 and last["cpu_ms"] > 0 and last["workers_mb"] > 0
+    assert [first["size"], last["size"], whole["violations"], whole["verified"]] == [20, 40, [], True]
+    assert last["count"] >= 1 and last["cpu_ms"] > 0 and last["workers_mb"] > 0
     with toy_site.connection() as connection:
         [campaign] = connection.execute("SELECT max(id) FROM trials_campaign").fetchone() or (0,)
         assert toy_site.where(connection, campaign)[:2] == (40, "finished")
