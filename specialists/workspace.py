@@ -6,6 +6,8 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from trials.diffview import common_ends
+
 CONTEXT = 3
 """Lines shown around a change."""
 _HUNK = re.compile(r"^@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@")
@@ -24,10 +26,7 @@ def unified_diff(before: Mapping[str, str], after: Mapping[str, str]) -> str:
 
 def _lines(old: Sequence[str], new: Sequence[str], name: str) -> Iterator[str]:
     """Of one file. Only what lies between the common start and the common end is compared, with its context."""
-    shorter = min(len(old), len(new))
-    start = next((at for at in range(shorter) if old[at] != new[at]), shorter)
-    most = shorter - start
-    end = next((at for at in range(most) if old[-1 - at] != new[-1 - at]), most)
+    start, end = common_ends(old, new)
     above, below = max(0, start - CONTEXT), max(0, end - CONTEXT)
     left, right = old[above : len(old) - below], new[above : len(new) - below]
     for line in difflib.unified_diff(left, right, f"a/{name}", f"b/{name}", n=CONTEXT):

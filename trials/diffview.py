@@ -94,14 +94,20 @@ def _diff_file(name: str, old: bytes | None, new: bytes | None) -> FileDiff:
 Opcode = tuple[str, int, int, int, int]
 
 
-def _opcodes(left: Sequence[str], right: Sequence[str]) -> list[Opcode]:
-    """difflib's operations on what is left between the common start and the common end."""
+def common_ends(left: Sequence[str], right: Sequence[str]) -> tuple[int, int]:
+    """How many lines are the same at the start, and how many of the others at the end."""
     start, shortest = 0, min(len(left), len(right))
     while start < shortest and left[start] == right[start]:
         start += 1
     end = 0
     while end < shortest - start and left[-1 - end] == right[-1 - end]:
         end += 1
+    return start, end
+
+
+def _opcodes(left: Sequence[str], right: Sequence[str]) -> list[Opcode]:
+    """difflib's operations on what is left between the common start and the common end."""
+    start, end = common_ends(left, right)
     i2, j2 = len(left) - end, len(right) - end
     middle: list[Opcode] = []
     if (i2 - start) * (j2 - start) > MAX_PRODUCT:
