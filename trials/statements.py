@@ -7,6 +7,7 @@ runs a few times per trial is therefore written as SQL; everything else stays a 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, lru_cache
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connection, connections, models
+from psycopg.types.datetime import TimestamptzLoader
 
 from trials.vocab import SCORED_LABELS
 
@@ -28,12 +30,25 @@ LAST_NUMBER = 2**31 - 1
 class _Prepared(psycopg.RawCursor[Any]):
     """A cursor whose parameters travel beside the text, which is parsed and planned once per connection."""
 
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        super().__init__(connection)
+        # psycopg's own loader, in C: that of Django sets the zone in Python, and it is the session's, UTC, in both
+        self.adapters.register_loader("timestamptz", TimestamptzLoader)
+
     def execute(self, query: Any, params: Any = None, **_: Any) -> _Prepared:
         text, names = _numbered(query)
         values = params if names is None or params is None else [params[name] for name in names]
         return super().execute(text, values, prepare=True)
 
 
+class _Kept(threading.local):
+    """A cursor for each connection: to make one takes longer than to ask a small question."""
+
+    connection: psycopg.Connection[Any] | None = None
+    cursor: _Prepared | None = None
+
+
+_kept = _Kept()
 _PLACE = re.compile(r"%(?:([s%])|\((\w+)\)s)")
 
 
@@ -58,16 +73,12 @@ def rows(sql: str, values: Values) -> list[tuple[Any, ...]]:
 
     ``sql`` has placeholders %s or %(name)s and is one of few texts: what varies goes into ``values``.
     """
-    with _cursor() as cursor:
-        cursor.execute(sql, values)
-        return list(cursor.fetchall())
+    return _run(sql, values).fetchall()
 
 
 def change(sql: str, values: Values) -> int:
     """Run a statement without an answer; returns how many rows it changed."""
-    with _cursor() as cursor:
-        cursor.execute(sql, values)
-        return int(cursor.rowcount)
+    return _run(sql, values).rowcount
 
 
 def together(parts: Sequence[Part]) -> None:
@@ -142,12 +153,17 @@ def _readers(model: type[models.Model]) -> tuple[list[str], list[tuple[int, Any]
     return [field.attname for field in fields], convert
 
 
-def _cursor() -> Any:
+def _run(sql: str, values: Values) -> _Prepared:
+    """The cursor of this thread's connection, with the answer to the statement until the next one."""
     own: Any = connections[DEFAULT_DB_ALIAS]  # looked up once: ``connection`` asks for it with every attribute
     if own.connection is None:
         own.ensure_connection()
-    cursor = _Prepared(own.connection)
-    return own.make_debug_cursor(cursor) if own.queries_logged else own.make_cursor(cursor)
+    if _kept.connection is not own.connection:
+        _kept.connection, _kept.cursor = own.connection, _Prepared(own.connection)
+    cursor = _kept.cursor
+    assert cursor is not None, "made above"
+    (own.make_debug_cursor if own.queries_logged else own.make_cursor)(cursor).execute(sql, values)
+    return cursor
 
 
 def one_of(words: Iterable[str]) -> str:

@@ -8,6 +8,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from benchmarks import processes, swarm_task
 from tests.specialists.llm_server import ModelServer
 
@@ -21,6 +23,16 @@ report = Report("swarm", True)
 with ModelServer(swarm_task.model()) as server:
     own = swarm.swarm(report, server, (4, 2), 40)
 print(json.dumps({"rows": report.rows, "own": own, "asked": len(server.asked)}))
+"""
+#: A hundred trials; from the middle on everything costs twice as much, then the system alone does.
+PACES = """
+import json
+from benchmarks import swarm
+spent = lambda trials: 0.02 * trials + 0.02 * max(0, trials - 52.5)
+trials = [at / 2 for at in range(201)]
+slower = [swarm.Look(at, spent(at), 3 * spent(at)) for at in trials]
+growing = [swarm.Look(at, spent(at), 0.06 * at) for at in trials]
+print(json.dumps([swarm.at_equal_pace(looks, 100) for looks in (slower, growing)]))
 """
 BUSY = "import time\nwhile time.process_time() < {seconds}: pass\n"
 
@@ -66,4 +78,10 @@ def test_a_tiny_swarm_goes_the_whole_way() -> None:
     assert found["asked"] >= 46  # each session edits and submits in one turn
     ten, one, cpu = found["rows"]
     assert 0 < one["trials_per_s"] < 1 / swarm_task.WAIT_SECONDS and ten["trials_per_s"] > 0
-    assert sum(found["own"]) > 0 and cpu["evaluation_ms"] > 0
+    assert sum(found["own"]) > 0 and sum(cpu["evaluation_ms"]) > 0
+
+
+def test_growth_is_told_at_the_pace_of_the_machine() -> None:
+    looked = subprocess.run([sys.executable, "-c", PACES], cwd=ROOT, capture_output=True, text=True, check=True)
+    slower, growing = json.loads(looked.stdout.splitlines()[-1])
+    assert slower == pytest.approx(1.0) and growing == pytest.approx(2.0)
