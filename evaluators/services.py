@@ -26,7 +26,7 @@ from trials.patience import until_answered
 from trials.services import leases, outcomes, remeasures, repeats, shares
 from trials.services.blobs import get_tree
 from trials.services.verdicts import Verdict
-from trials.statements import columns, first, instances, rows
+from trials.statements import columns, instance, instances, rows
 from trials.vocab import EvaluationState, KeepRule, Label, Purpose
 from trials.worker_models import Worker
 
@@ -146,12 +146,6 @@ def heartbeat_seconds() -> float:
     return min(2.0, settings.LEASE_SECONDS / 8)
 
 
-def _campaign(campaign_id: int) -> Campaign:
-    found = first(Campaign, "WHERE id = %s", [campaign_id])
-    assert found is not None, "a campaign with work orders is protected"
-    return found
-
-
 def why_unfit(order: Evaluation) -> str:
     """Why this process may not measure the order, empty when it may."""
     needs = _needs(order.campaign)
@@ -257,7 +251,7 @@ def judge_measured(campaign_id: int) -> int:
     """
     recorded = 0
     while waiting := rows(_WAITING, [campaign_id]):
-        done = [_recorded(campaign_id, *order) for order in waiting]
+        done = [_recorded(*order) for order in waiting]
         recorded += sum(done)
         if all(done) or not any(done):
             break  # else what was held back may be next now
@@ -265,15 +259,16 @@ def judge_measured(campaign_id: int) -> int:
 
 
 _WAITING = f"""
-SELECT one.id, one.purpose, trial.number, measured.body
+SELECT one.id, one.purpose, trial.number, measured.body, {columns(Campaign)}
   FROM trials_evaluation AS one JOIN trials_trial AS trial ON trial.id = one.trial_id
   JOIN trials_measurement AS measured ON measured.evaluation_id = one.id
+  JOIN trials_campaign ON trials_campaign.id = one.campaign_id
  WHERE one.campaign_id = %s AND one.state = '{EvaluationState.MEASURED}' ORDER BY trial.number, one.id
 """  # noqa: S608 - words of this program
 
 
-def _recorded(campaign_id: int, evaluation_id: int, purpose: str, number: int, body: str) -> bool:
-    campaign = _campaign(campaign_id)
+def _recorded(evaluation_id: int, purpose: str, number: int, body: str, *of_campaign: Any) -> bool:
+    campaign = instance(Campaign, of_campaign)
     with about(campaign=campaign.slug, trial=number, evaluation=evaluation_id):
         return _record(campaign, evaluation_id, purpose, number, body)
 
