@@ -19,7 +19,8 @@ export function refreshTimes(root = document) {
   const now = Date.now();
   for (const element of root.querySelectorAll("time[data-ago]")) {
     const at = new Date(element.dateTime);
-    element.textContent = ago(at, now, element.dataset.ago);
+    const told = ago(at, now, element.dataset.ago);
+    if (element.textContent !== told) element.textContent = told; // what is written is laid out again
     element.title = exact(at);
   }
 }
@@ -56,5 +57,6 @@ document.addEventListener("htmx:afterSwap", (event) => refreshTimes(event.target
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden && !event.detail.requestConfig.triggeringEvent) event.preventDefault();
 });
-refreshTimes();
+// The page comes with its times as they are now; their exact ones, in the reader's zone, may wait for the first plots.
+addEventListener("load", () => (window.requestIdleCallback ?? setTimeout)(() => refreshTimes()));
 setInterval(refreshTimes, TIMES_EVERY_MS);

@@ -1,6 +1,7 @@
 // Charts: figures come from the server, colours from the page's stylesheet. Never drawn more than twice a second.
 
 const EVERY_MS = 1000; // at most one refresh a second per chart, well under 2 Hz
+const NEAR_PX = 200; // a chart so far below the screen is drawn too
 const CONFIG = { displayModeBar: false, responsive: true };
 const NARROW_PX = 480;
 const VARIABLE = /^var\((--[a-z0-9-]+)\)$/;
@@ -38,7 +39,7 @@ class Chart {
     this.dirty = true;
     this.busy = false;
     this.visible = false;
-    this.last = 0;
+    this.last = -Infinity; // the first is drawn at once, however soon after the navigation
   }
 
   async refresh() {
@@ -113,8 +114,13 @@ export function startCharts(base) {
       chart.visible = entry.isIntersecting;
       chart.refresh();
     }
-  }, { rootMargin: "200px" });
-  for (const chart of charts) watcher.observe(chart.element);
+  }, { rootMargin: `${NEAR_PX}px` });
+  for (const chart of charts) {
+    const { top, bottom } = chart.element.getBoundingClientRect();
+    chart.visible = top < innerHeight + NEAR_PX && bottom > -NEAR_PX;
+    chart.refresh(); // what is in sight does not wait for the observer, which speaks after the next frame
+    watcher.observe(chart.element);
+  }
   document.addEventListener("theme-changed", () => charts.forEach((chart) => chart.figure && chart.draw()));
   return {
     changed() {

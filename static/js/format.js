@@ -52,8 +52,11 @@ export function ago(at, now = Date.now(), suffix = "") {
   return `${Math.floor(passed)} s ${suffix}`.trimEnd();
 }
 
-export const exact = (at) =>
-  new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" }).format(at);
+let exactly = null; // made when first asked for, and once: it loads the names of months and zones
+export function exact(at) {
+  exactly ??= new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+  return exactly.format(at);
+}
 
 // "better", "worse" or nothing for a difference of scores.
 export function sense(value, direction) {

@@ -76,6 +76,24 @@ def test_the_theme_is_switched_stored_and_reaches_the_charts(page: Page, hostile
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
+def test_the_first_plots_wait_for_no_clock(page: Page, hostile: Campaign) -> None:
+    page.clock.install()
+    page.clock.pause_at("2100-01-01")  # no timer of the page ends from here on
+    page.goto(hostile.get_absolute_url())
+    for name in ("frontier", "labels"):
+        expect(page.locator(f'[data-chart="{name}"] .js-plotly-plot .main-svg').first).to_be_attached()
+
+
+EXACTLY = """(element) => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" })
+  .format(new Date(element.dateTime))"""
+
+
+def test_an_age_has_its_exact_time_in_the_zone_of_the_reader(page: Page, hostile: Campaign) -> None:
+    page.goto(hostile.get_absolute_url())
+    age = page.locator("#trial-rows time").first
+    expect(age).to_have_attribute("title", age.evaluate(EXACTLY))
+
+
 @pytest.mark.parametrize("width", [390, 768, 1440])
 def test_no_page_scrolls_sideways(page: Page, hostile: Campaign, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
