@@ -52,7 +52,7 @@ export function ago(at, now = Date.now(), suffix = "") {
   return `${Math.floor(passed)} s ${suffix}`.trimEnd();
 }
 
-let exactly = null; // made when first asked for, and once: that takes the browser some 40 ms
+let exactly = null; // made when first asked for, and once: making it is slow
 export function exact(at) {
   exactly ??= new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
   return exactly.format(at);
